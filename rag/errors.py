@@ -72,6 +72,16 @@ class ArchiveDamaged(RagError):
         )
 
 
+class StorageFailed(RagError):
+    """The disk or the database refused an operation: full, read-only, locked for too long."""
+
+    title = "The archive cannot be used"
+
+    def __init__(self, folder: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{folder}: {reason}. What was acknowledged before is kept")
+
+
 class FormatNotSupported(RagError):
     """The archive was written by a newer version of this program."""
 
@@ -164,6 +174,7 @@ HTTP_STATUS: dict[type[RagError], int] = {
     ArticleNotFound: 404,
     ArchiveBusy: 503,
     ArchiveDamaged: 503,
+    StorageFailed: 503,
     FormatNotSupported: 503,
     IndexMismatch: 503,
     ModelNotFound: 503,

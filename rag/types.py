@@ -85,7 +85,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stored span. `number` never changes and is never used again; it is the key of all indexes."""
+    """A stored span. `number` is the key of all indexes; it never changes and is never reused."""
 
     number: int
     article_id: str

@@ -1,0 +1,391 @@
+"""One index folder: its lock, its generations, and how a change is published.
+
+A change of generation g is (1) committed to SQLite, (2) committed to the lexical index with marker
+g, and (3) published by setting `published = g`. It is acknowledged after that. Whoever takes the
+lock next finishes a change that was left between (1) and (3). A reader pairs `published` with the
+lexical commit of the same marker, and keeps what it derived in memory until a newer generation.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag import soundness
+from rag.errors import (
+    ArchiveBusy,
+    ArchiveDamaged,
+    ArticleNotFound,
+    StorageFailed,
+)
+from rag.lexical import LexicalDocument, LexicalIndex
+from rag.reading import Reading
+from rag.schema import ArticleDraft, same_record
+from rag.snapshot import (
+    Fingerprint,
+    Snapshot,
+    State,
+    advanced,
+    base_record,
+    compare,
+    empty_state,
+)
+from rag.store import Store
+from rag.types import Encoding, Fault, Floats, Numbers
+from rag.vectors import FaissBase, tail_too_long, write_base
+from rag.writing import Writing
+
+LOCK_TIMEOUT_S = 30.0
+"""How long a writer waits for another; a batch holds the lock for well under a second."""
+
+PAIRING_TIMEOUT_S = 5.0
+"""How long a reader waits for a writer between its steps before it tries to finish for it."""
+
+PAIRING_PAUSE_S = 0.01
+
+RECOVERIES = 3
+"""How often one reader tries to repair derived files before it gives up."""
+
+VECTORS_AT_ONCE = 20_000
+"""Passages whose vectors are read in one go while the base is written."""
+
+
+class EncodingsGone(Exception):
+    """Encodings that were known when a change was prepared were erased meanwhile; encode again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call changed, as article ids, and the generation that is published now."""
+
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    generation: int = 0
+
+
+class Archive:
+    """An index folder. Safe for threads; other processes may read and write it meanwhile."""
+
+    def __init__(self, folder: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        self.folder = Path(folder)
+        self._store = Store(self.folder / "library.db")
+        self._lexical = LexicalIndex(self.folder / "lexical")
+        self._lock_timeout_s = lock_timeout_s
+        self._refreshing = threading.Lock()
+        self._state = empty_state()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
+
+    def manifest(self) -> dict[str, str]:
+        """What the archive says of itself; empty before the first article."""
+        if not self._exists():
+            return {}
+        with self._store.read() as reading:
+            return reading.manifest()
+
+    def require(self, fingerprint: Fingerprint) -> None:
+        """Raise IndexMismatch unless the archive is empty or was built with all of this."""
+        compare(self.manifest(), fingerprint)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading | None]:
+        """The newest published generation as the database alone has it; None if there is none."""
+        if not self._exists():
+            yield None
+            return
+        with self._store.read() as reading:
+            yield reading
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The newest published generation, unchanging while the context lasts."""
+        if not self._exists():
+            yield Snapshot(empty_state(), None, self._lexical.analyzer)
+            return
+        deadline = time.monotonic() + PAIRING_TIMEOUT_S
+        recoveries = 0
+        while True:
+            with self._store.read() as reading:
+                state = self._paired(reading)
+                if state is not None:
+                    yield Snapshot(state, reading, self._lexical.analyzer)
+                    return
+            # A writer is between its steps, or was killed there, or a derived file is gone.
+            if recoveries == RECOVERIES:
+                raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
+            if time.monotonic() > deadline or not self._writer_at_work():
+                self.recover()
+                recoveries += 1
+                deadline = time.monotonic() + PAIRING_TIMEOUT_S
+            time.sleep(PAIRING_PAUSE_S)
+
+    def publish(
+        self,
+        drafts: Sequence[ArticleDraft],
+        encodings: Mapping[bytes, Encoding],
+        fingerprint: Fingerprint,
+    ) -> Outcome:
+        """Store articles and let readers see them; it is all on the disk when this returns.
+
+        Articles already stored word for word are left alone. Raises ArchiveBusy, IndexMismatch,
+        StorageFailed and EncodingsGone, after each of which nothing has changed.
+        """
+        with self._locked():
+            self._store.create()
+            self._roll_forward()
+            with self._store.write() as writing:
+                outcome = _store(writing, drafts, encodings, fingerprint)
+            if outcome.added or outcome.updated:
+                self._finish(outcome.generation)
+            return outcome
+
+    def remove(self, article_ids: Sequence[str]) -> Outcome:
+        """Remove articles with all their revisions; one that is not there: ArticleNotFound, and
+        none is removed."""
+        if not self._exists():
+            raise ArticleNotFound(article_ids[0])
+        with self._locked():
+            self._roll_forward()
+            with self._store.write() as writing:
+                generation = writing.generation + 1
+                for article_id in dict.fromkeys(article_ids):
+                    if writing.head(article_id) is None:
+                        raise ArticleNotFound(article_id)
+                    writing.remove_article(article_id, generation)
+                writing.set_manifest({"committed": str(generation)})
+            self._finish(generation)
+        return Outcome(removed=tuple(dict.fromkeys(article_ids)), generation=generation)
+
+    def recover(self) -> None:
+        """Finish what was left unfinished and rebuild derived files that cannot be used."""
+        with self._locked():
+            self._store.create()
+            self._roll_forward()
+            with self._store.read() as reading:
+                record = base_record(reading.manifest())
+            try:
+                if record:
+                    FaissBase(self.folder, record)
+            except ValueError:
+                self._write_base()
+
+    def rebuild(self) -> int:
+        """Make all derived files anew from the store, encoding nothing; the generation."""
+        if not self._exists():
+            return 0
+        with self._locked():
+            self._roll_forward()
+            with self._store.read() as reading:
+                generation = reading.generation
+                self._writer_lexical().rebuild(generation, _documents(reading, 0, generation))
+            if generation:
+                self._write_base()
+        return generation
+
+    def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
+        """Everything that is wrong with the archive; `report` is told what is being looked at."""
+        if not self._exists():
+            return soundness.remains(self.folder)
+        try:
+            with self._store.read() as reading:
+                return list(soundness.faults(self.folder, reading, report))
+        except ArchiveDamaged as error:
+            return [Fault("library.db", error.fault)]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on the disk by part."""
+        parts = {"library": "library.db*", "lexical": "lexical/*", "dense": "dense.*"}
+        return {
+            part: sum(file.stat().st_size for file in self.folder.glob(pattern))
+            for part, pattern in parts.items()
+        }
+
+    def _exists(self) -> bool:
+        """Whether there is a database, of today's format after this call."""
+        if not self._store.exists():
+            return False
+        if not self._store.current():
+            self.recover()
+        return True
+
+    def _paired(self, reading: Reading) -> State | None:
+        """The state of just the generation that `reading` sees, None if it cannot be had now."""
+        wanted = (reading.archive(), reading.generation)
+        if (self._state.archive, self._state.generation) == wanted:
+            return self._state
+        if wanted[1] == 0:
+            return empty_state(wanted[0])
+        with self._refreshing:
+            state = self._state
+            if state.archive != wanted[0]:
+                state = empty_state(wanted[0])
+            if state.generation > wanted[1]:
+                return None
+            if state.generation < wanted[1]:
+                try:
+                    searcher = self._lexical.searcher()
+                    state = advanced(state, reading, searcher, self.folder)
+                except ValueError:
+                    return None
+            self._state = state
+            return state
+
+    def _writer_at_work(self) -> bool:
+        try:
+            with FileLock(self.folder / "write.lock").acquire(timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
+
+    # What follows writes, and is called under the lock.
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        holder = self.folder / "write.holder"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "write.lock").acquire(timeout=self._lock_timeout_s)
+        except Timeout:
+            who = _read_holder(holder)
+            raise ArchiveBusy(str(self.folder), who, self._lock_timeout_s) from None
+        except OSError as error:
+            raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
+        with lock:
+            try:
+                holder.write_text(_this_process())
+                yield
+            except OSError as error:
+                raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
+            finally:
+                holder.unlink(missing_ok=True)
+
+    def _writer_lexical(self) -> LexicalIndex:
+        """The lexical index for writing, apart from the one that other threads are reading."""
+        return LexicalIndex(self.folder / "lexical")
+
+    def _roll_forward(self) -> None:
+        """Publish a change that was committed and left, and bring the lexical index up."""
+        with self._store.read() as reading:
+            unpublished, published = reading.unpublished(), reading.generation
+        if unpublished is not None:
+            self._finish(unpublished)
+        elif published:
+            self._commit_lexical(published)
+
+    def _finish(self, generation: int) -> None:
+        """Steps 2 and 3 for a change that SQLite holds as `generation`, then the base if due."""
+        self._commit_lexical(generation)
+        with self._store.write() as writing:
+            writing.publish(generation)
+            record = base_record(writing.manifest())
+            tail = writing.count_over(record.last if record else 0)
+        if tail_too_long(record, tail):
+            self._write_base()
+
+    def _commit_lexical(self, generation: int) -> None:
+        """Bring the lexical index to `generation` from wherever it is."""
+        lexical = self._writer_lexical()
+        try:
+            at = lexical.searcher().generation
+        except ValueError:
+            at = generation + 1
+        if at == generation:
+            return
+        with self._store.read() as reading:
+            if at > generation:
+                lexical.rebuild(generation, _documents(reading, 0, generation))
+                return
+            died = reading.died(at, generation)
+            lexical.commit(generation, _documents(reading, at, generation), died.tolist())
+
+    def _write_base(self) -> None:
+        """Write the dense base for the published generation and throw older ones away."""
+        with self._store.read() as reading:
+            dimension = int(reading.manifest()["dimension"])
+            parts = _vector_parts(reading, dimension)
+            record = write_base(self.folder, reading.generation, dimension, parts)
+        with self._store.write() as writing:
+            writing.set_manifest({"dense_base": record.to_json()})
+        for file in self.folder.glob("dense.*"):
+            if file.name != record.file:
+                file.unlink(missing_ok=True)
+
+
+def _store(
+    writing: Writing,
+    drafts: Sequence[ArticleDraft],
+    encodings: Mapping[bytes, Encoding],
+    fingerprint: Fingerprint,
+) -> Outcome:
+    """Store what is new among `drafts`; the caller publishes the outcome's generation."""
+    manifest = writing.manifest()
+    compare(manifest, fingerprint)
+    added: list[str] = []
+    updated: list[str] = []
+    unchanged: list[str] = []
+    generation = writing.generation
+    news: list[ArticleDraft] = []
+    for draft in drafts:
+        head = writing.head(draft.article.id)
+        if head and same_record(draft.article, head):
+            unchanged.append(draft.article.id)
+            continue
+        (updated if head else added).append(draft.article.id)
+        news.append(draft)
+    if news:
+        generation += 1
+        keys = {passage.key for draft in news for passage in draft.passages}
+        writing.add_encodings({key: encodings[key] for key in keys if key in encodings})
+        if writing.known(keys) != keys:
+            raise EncodingsGone
+        for draft in news:
+            writing.add_article(draft, generation)
+        entries = {"committed": str(generation)}
+        if "encoder" not in manifest:
+            dimension = len(next(iter(encodings.values())).vector)
+            names = {"encoder_name": fingerprint.encoder_name, "dimension": str(dimension)}
+            entries |= {**fingerprint.values, **names}
+        writing.set_manifest(entries)
+    return Outcome(tuple(added), tuple(updated), tuple(unchanged), (), generation)
+
+
+def _documents(reading: Reading, after: int, generation: int) -> Iterator[LexicalDocument]:
+    """What the lexical index holds of the passages born over `after` and alive at `generation`."""
+    for row in reading.lexical_rows(after, generation):
+        words = f"{row.title}\n{row.text}"
+        yield LexicalDocument(row.passage, row.article, row.source, row.first, row.last, words)
+
+
+def _vector_parts(reading: Reading, dimension: int) -> Iterator[tuple[Numbers, Floats]]:
+    after = 0
+    while True:
+        part = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
+        if not len(part[0]):
+            return
+        yield part
+        after = int(part[0][-1])
+
+
+def _this_process() -> str:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
+
+
+def _read_holder(file: Path) -> str:
+    try:
+        return f"it is held by {file.read_text()}"
+    except OSError:
+        return "its holder is not known"

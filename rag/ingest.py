@@ -1,0 +1,235 @@
+"""The write path: read → chunk → encode → publish, a batch at a time.
+
+What a batch publishes is safe when the next one begins. Texts are encoded before the lock is
+taken, and a text that the archive has encoded before is not encoded again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from rag.archive import Archive, EncodingsGone
+from rag.chunk import CHUNKER, PASSAGE_TOKENS, chunk, clip_words
+from rag.normalise import NORMALISER
+from rag.reading import Reading
+from rag.schema import ArticleDraft, PassageDraft, same_record
+from rag.snapshot import Fingerprint
+from rag.types import Article, Encoder, Encoding, IdentifiedBy, Unreadable
+
+BATCH_PASSAGES = 512
+"""A batch is published when it holds so many passages: some ten seconds of encoding. That bounds
+what a killed process has to do again, and the memory."""
+
+BATCH_ARTICLES = 512
+
+ENCODE_AT_ONCE = 128
+"""Texts handed to the encoder in one call; progress is told after each."""
+
+HEADER_TOKENS = 64
+"""The title stands before each passage in what is encoded; a longer one is clipped at a word."""
+
+ATTEMPTS = 3
+"""How often a batch is encoded anew because another writer erased encodings it counted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: articles settled, passages and tokens encoded, since its start."""
+
+    articles: int = 0
+    passages: int = 0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What a run did. `truncated` counts the passages that the model did not see whole: none, as
+    the encoder refuses them."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: list[Unreadable] = field(default_factory=list)
+    generation: int = 0
+    passages: int = 0
+    truncated: int = 0
+
+
+def ingest(
+    archive: Archive,
+    encoder: Encoder,
+    items: Iterable[Article | Unreadable],
+    *,
+    passage_tokens: int | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> IngestReport:
+    """Add articles to the archive, or revise those that it has under the same id.
+
+    `passage_tokens`: the budget of a passage; by default the archive's own. Items that could not
+    be read are passed on in the report. Raises IndexMismatch, ArchiveBusy and StorageFailed; the
+    batches published before that stay.
+    """
+    run = _Run(archive, encoder, passage_tokens, tell)
+    for item in items:
+        if isinstance(item, Unreadable):
+            run.report.failed.append(item)
+        else:
+            run.offer(item)
+    return run.finish()
+
+
+def fingerprint(encoder: Encoder, passage_tokens: int) -> Fingerprint:
+    """What an archive built by this code with this encoder says of itself."""
+    values = {
+        "encoder": encoder.fingerprint,
+        "chunker": CHUNKER,
+        "normaliser": NORMALISER,
+        "passage_tokens": str(passage_tokens),
+    }
+    return Fingerprint(values, encoder.name)
+
+
+class _Run:
+    """One call of `ingest`: what it did, and the batch being filled."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        encoder: Encoder,
+        passage_tokens: int | None,
+        tell: Callable[[Progress], None],
+    ) -> None:
+        self.report = IngestReport()
+        self._archive = archive
+        self._encoder = encoder
+        self._tell = tell
+        self._progress = Progress()
+        manifest = archive.manifest()
+        self._budget = passage_tokens or int(manifest.get("passage_tokens", PASSAGE_TOKENS))
+        self._fingerprint = fingerprint(encoder, self._budget)
+        archive.require(self._fingerprint)
+        self._seen: dict[str, str] = {}
+        self._drafts: list[ArticleDraft] = []
+        self._draft_texts: set[str] = set()
+        self._texts: dict[bytes, str] = {}
+        self._passages = 0
+
+    def offer(self, article: Article) -> None:
+        """Take an article into the batch, unless the archive or this run has it already."""
+        earlier = self._seen.setdefault(article.id, _record(article))
+        with self._archive.reading() as reading:
+            held = self._holds(reading, article)
+        if earlier != _record(article):
+            self._refuse(article)
+        elif held or any(draft.article.id == article.id for draft in self._drafts):
+            self.report.unchanged += 1
+            self._advance(articles=1)
+        else:
+            self._draft(article)
+            if self._passages >= BATCH_PASSAGES or len(self._drafts) >= BATCH_ARTICLES:
+                self._publish()
+
+    def finish(self) -> IngestReport:
+        """Publish what is left."""
+        self._publish()
+        with self._archive.reading() as reading:
+            self.report.generation = reading.generation if reading else 0
+        return self.report
+
+    def _refuse(self, article: Article) -> None:
+        what = (
+            f"address {article.url}"
+            if article.identified_by is IdentifiedBy.ADDRESS
+            else f"id {article.id}"
+        )
+        reason = f"another article of this run has the same {what} and other content; it was taken"
+        self.report.failed.append(Unreadable(article.title or article.id, reason))
+
+    def _holds(self, reading: Reading | None, article: Article) -> bool:
+        """Whether the archive has this very article, or, where only a path names it, its text."""
+        head = reading.head(article.id) if reading else None
+        if head is not None:
+            return same_record(article, head)
+        if article.identified_by is not IdentifiedBy.PATH:
+            return False
+        if _words(article) in self._draft_texts:
+            return True
+        title = None if article.text else article.title
+        return reading is not None and reading.id_of_text(article.sha256, title) is not None
+
+    def _draft(self, article: Article) -> None:
+        header = clip_words(article.title, self._encoder.count, HEADER_TOKENS)
+        limit = self._encoder.window - HEADER_TOKENS
+        budget = min(self._budget, limit)
+        passages = []
+        for span in chunk(article.text, self._encoder.count, budget=budget, limit=limit):
+            text = encoder_input(header, article.text[span.start : span.end])
+            key = hashlib.sha256(text.encode()).digest()
+            self._texts[key] = text
+            passages.append(PassageDraft(span, key))
+        self._drafts.append(ArticleDraft(article, tuple(passages)))
+        self._draft_texts.add(_words(article))
+        self._passages += len(passages)
+
+    def _publish(self) -> None:
+        if not self._drafts:
+            return
+        for attempt in range(ATTEMPTS):
+            try:
+                encodings = self._encoded()
+                outcome = self._archive.publish(self._drafts, encodings, self._fingerprint)
+                break
+            except EncodingsGone:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        self.report.added += len(outcome.added)
+        self.report.updated += len(outcome.updated)
+        self.report.unchanged += len(outcome.unchanged)
+        self.report.passages += self._passages
+        self._advance(articles=len(self._drafts))
+        self._drafts, self._draft_texts, self._texts, self._passages = [], set(), {}, 0
+
+    def _encoded(self) -> dict[bytes, Encoding]:
+        """Encodings of the batch's texts that the archive does not have."""
+        with self._archive.reading() as reading:
+            known = reading.known(self._texts) if reading else set()
+        missing = [key for key in self._texts if key not in known]
+        encodings: dict[bytes, Encoding] = {}
+        for at in range(0, len(missing), ENCODE_AT_ONCE):
+            keys = missing[at : at + ENCODE_AT_ONCE]
+            some = self._encoder.encode_passages([self._texts[key] for key in keys])
+            encodings.update(zip(keys, some, strict=True))
+            self._advance(passages=len(keys), tokens=sum(encoding.tokens for encoding in some))
+        return encodings
+
+    def _advance(self, *, articles: int = 0, passages: int = 0, tokens: int = 0) -> None:
+        before = self._progress
+        self._progress = Progress(
+            before.articles + articles, before.passages + passages, before.tokens + tokens
+        )
+        self._tell(self._progress)
+
+
+def encoder_input(header: str, passage: str) -> str:
+    """What the model is given for a passage: the title before it."""
+    return f"{header}\n{passage}".strip()
+
+
+def _record(article: Article) -> str:
+    """A digest of all that is stored of an article."""
+    fields = (
+        article.title,
+        article.source,
+        article.author,
+        article.url,
+        article.published_at,
+        article.sha256,
+    )
+    return hashlib.sha256(repr(fields).encode()).hexdigest()
+
+
+def _words(article: Article) -> str:
+    """What makes two texts the same word for word; the title of one that has no text."""
+    return article.sha256 if article.text else f"title {article.title}"

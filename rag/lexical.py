@@ -1,0 +1,344 @@
+"""Search by words: BM25 (Robertson and Zaragoza 2009, doi:10.1561/1500000019) through tantivy.
+
+One document a passage: its words are the article's title and the passage's text. Every commit also
+replaces a marker document that carries the generation, since the binding has no commit payload.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tantivy
+from tantivy import FieldType, Filter, Occur, Query
+
+from rag.errors import StorageFailed
+from rag.types import Floats, Numbers
+
+WRITER_HEAP_BYTES = 64_000_000
+LONGEST_WORD = 60
+"""Longer runs of letters and digits are not words; tantivy's own limit is far above."""
+
+ANALYZER = "words"
+
+STOP_WORDS = frozenset(
+    [
+        "a",
+        "about",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "s",
+        "she",
+        "so",
+        "such",
+        "t",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "us",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+"""English words that say nothing of what is asked; left out of questions, never of passages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word as the index knows it, and where it stands in the text it came from."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalDocument:
+    """What is indexed of one passage. `first` and `last` in microseconds since 1970, or None."""
+
+    passage: int
+    article: int
+    source: str | None
+    first: int | None
+    last: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Exact conditions, resolved: article numbers and microseconds instead of ids and dates."""
+
+    source: tuple[str, ...] | None = None
+    first: int | None = None
+    last: int | None = None
+    article: tuple[int, ...] | None = None
+    exclude_article: tuple[int, ...] = ()
+
+    @property
+    def everything(self) -> bool:
+        """Whether it lets all through."""
+        return self == Scope()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("words", tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_unsigned_field("passage", indexed=True, fast=True)
+    builder.add_unsigned_field("article", indexed=True)
+    builder.add_text_field("source", tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field("first", fast=True)
+    builder.add_integer_field("last", fast=True)
+    builder.add_unsigned_field("generation", indexed=True, fast=True)
+    return builder.build()
+
+
+SCHEMA = _schema()
+
+
+class Analyzer:
+    """Text to terms: lower case, accents folded, English stems (Porter 2)."""
+
+    def __init__(self) -> None:
+        self._analyzer = (
+            tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+            .filter(Filter.remove_long(LONGEST_WORD))
+            .filter(Filter.lowercase())
+            .filter(Filter.ascii_fold())
+            .filter(Filter.stemmer("english"))
+            .build()
+        )
+
+    def register(self, index: tantivy.Index) -> None:
+        """Make `index` use this analyzer."""
+        index.register_tokenizer(ANALYZER, self._analyzer)
+
+    def terms(self, text: str) -> list[Term]:
+        """The words of `text` in order, with code-point offsets."""
+        tokens = self._analyzer.pre_tokenize(text).tokens
+        return [Term(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
+
+    def question_terms(self, text: str) -> list[str]:
+        """The distinct terms to ask for, stop words left out unless there is nothing else."""
+        found = self.terms(text)
+        asked = [t for t in found if text[t.start : t.end].lower() not in STOP_WORDS]
+        return list(dict.fromkeys(term.text for term in asked or found))
+
+
+class LexicalSearcher:
+    """One commit of the index, unchanging. `generation` is that of its marker."""
+
+    def __init__(self, searcher: tantivy.Searcher) -> None:
+        self._searcher = searcher
+        marker = searcher.search(_any_generation(), 1, count=False).hits
+        values = searcher.fast_field_values("generation", [address for _, address in marker])
+        self.generation = int(values[0] or 0) if values else 0
+        self.documents = searcher.num_docs - len(marker)
+
+    def search(self, terms: Sequence[str], depth: int, scope: Scope) -> tuple[Numbers, Floats]:
+        """The `depth` best passages within `scope` that have a term, with BM25 scores, best first."""
+        if not terms or not self.documents:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        conditions = _conditions(scope)
+        return self._run([(Occur.Must, _any_term(terms)), *conditions], depth)
+
+    def score(self, terms: Sequence[str], numbers: Numbers) -> Floats:
+        """BM25 scores of these passages; 0 for one that has no term."""
+        scores = np.zeros(len(numbers), dtype=np.float32)
+        if not terms or not len(numbers) or not self.documents:
+            return scores
+        among = _of_no_weight(Query.term_set_query(SCHEMA, "passage", numbers.tolist()))
+        found, values = self._run(
+            [(Occur.Must, _any_term(terms)), (Occur.Must, among)], len(numbers)
+        )
+        places = {number: at for at, number in enumerate(numbers.tolist())}
+        scores[[places[number] for number in found.tolist()]] = values
+        return scores
+
+    def frequency(self, term: str) -> int:
+        """How many passages have this term, dead ones included until they are merged away."""
+        return int(self._searcher.doc_freq("words", term))
+
+    def passage_numbers(self) -> Numbers:
+        """The numbers of all passages in the index, ascending."""
+        if not self.documents:
+            return np.empty(0, np.int64)
+        every = Query.range_query(SCHEMA, "passage", FieldType.Unsigned, 0, None)
+        numbers, _ = self._run([(Occur.Must, every)], self.documents + 1)
+        return np.sort(numbers)
+
+    def _run(self, clauses: list[tuple[Occur, Query]], depth: int) -> tuple[Numbers, Floats]:
+        hits = self._searcher.search(Query.boolean_query(clauses), depth, count=False).hits
+        numbers: Any = self._searcher.fast_field_values("passage", [address for _, address in hits])
+        return (
+            np.array(numbers, dtype=np.int64),
+            np.array([score for score, _ in hits], dtype=np.float32),
+        )
+
+
+class LexicalIndex:
+    """The index in a folder of its own. Derived: what is torn is thrown away and made anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.analyzer = Analyzer()
+        self._index: tantivy.Index | None = None
+
+    def searcher(self) -> LexicalSearcher:
+        """The newest commit; ValueError if there is none that can be opened."""
+        try:
+            if self._index is None:
+                self._index = self._open()
+            self._index.reload()
+            return LexicalSearcher(self._index.searcher())
+        except (OSError, ValueError) as error:
+            self._index = None
+            raise ValueError(f"the lexical index cannot be opened: {error}") from error
+
+    def commit(
+        self, generation: int, added: Iterable[LexicalDocument], removed: Iterable[int]
+    ) -> None:
+        """Add and remove passages and set the generation, all at once."""
+        if self._index is None:
+            self._index = self._open()
+        self._write(self._index, generation, added, removed)
+
+    def rebuild(self, generation: int, documents: Iterable[LexicalDocument]) -> None:
+        """Make the index anew from all living passages."""
+        self._index = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        index = tantivy.Index(SCHEMA, path=str(self._folder))
+        self.analyzer.register(index)
+        self._write(index, generation, documents, ())
+        self._index = index
+
+    def _open(self) -> tantivy.Index:
+        index = tantivy.Index.open(str(self._folder))
+        self.analyzer.register(index)
+        return index
+
+    def _write(
+        self,
+        index: tantivy.Index,
+        generation: int,
+        added: Iterable[LexicalDocument],
+        removed: Iterable[int],
+    ) -> None:
+        # One thread: the order of documents, and so of equal scores, is the order they come in.
+        try:
+            writer = index.writer(WRITER_HEAP_BYTES, 1)
+            # By query: deleting by term silently misses numbers, which it takes for signed ones.
+            dead = list(removed)
+            if dead:
+                writer.delete_documents_by_query(Query.term_set_query(SCHEMA, "passage", dead))
+            writer.delete_documents_by_query(_any_generation())
+            for document in added:
+                writer.add_document(_document(document))
+            marker = tantivy.Document()
+            marker.add_unsigned("generation", generation)
+            writer.add_document(marker)
+            writer.commit()
+            writer.wait_merging_threads()
+        except ValueError as error:
+            raise StorageFailed(str(self._folder), str(error)) from error
+
+
+def _document(document: LexicalDocument) -> tantivy.Document:
+    out = tantivy.Document()
+    out.add_unsigned("passage", document.passage)
+    out.add_unsigned("article", document.article)
+    out.add_text("words", document.text)
+    if document.source is not None:
+        out.add_text("source", document.source)
+    if document.first is not None and document.last is not None:
+        out.add_integer("first", document.first)
+        out.add_integer("last", document.last)
+    return out
+
+
+def _any_term(terms: Sequence[str]) -> Query:
+    clauses = [(Occur.Should, Query.term_query(SCHEMA, "words", term, "freq")) for term in terms]
+    return Query.boolean_query(clauses)
+
+
+def _any_generation() -> Query:
+    return Query.range_query(SCHEMA, "generation", FieldType.Unsigned, 0, None)
+
+
+def _of_no_weight(query: Query) -> Query:
+    """A condition that leaves scores alone; a bare Must clause would add to them."""
+    return Query.const_score_query(query, 0.0)
+
+
+def _conditions(scope: Scope) -> list[tuple[Occur, Query]]:
+    must: list[Query] = []
+    if scope.source is not None:
+        must.append(Query.term_set_query(SCHEMA, "source", list(scope.source)))
+    if scope.first is not None:
+        must.append(Query.range_query(SCHEMA, "last", FieldType.Integer, scope.first, None))
+    if scope.last is not None:
+        must.append(Query.range_query(SCHEMA, "first", FieldType.Integer, None, scope.last))
+    if scope.article is not None:
+        must.append(Query.term_set_query(SCHEMA, "article", list(scope.article)))
+    clauses = [(Occur.Must, _of_no_weight(query)) for query in must]
+    if scope.exclude_article:
+        excluded = Query.term_set_query(SCHEMA, "article", list(scope.exclude_article))
+        clauses.append((Occur.MustNot, excluded))
+    return clauses

@@ -1,0 +1,299 @@
+"""One form for every text, fixed before any offset is counted, and articles from loose fields.
+
+`NORMALISER` names the rules; an archive remembers it, since other rules would move offsets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from urllib.parse import urlsplit, urlunsplit
+
+from rag.dateline import first_line_title
+from rag.dates import parse_iso
+from rag.errors import UnreadableItem
+from rag.types import Article, IdentifiedBy
+
+NORMALISER = "nfc-1"
+MAX_TITLE_CHARACTERS = 1_000
+MAX_REASON_CHARACTERS = 300
+
+_LINE_END = re.compile("\r\n|[\r\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LEADING = re.compile(r"[\s\ufeff]*")
+# NFC takes time square in the length of a run of marks on one letter. Unicode's Stream-Safe Text
+# Format (UAX 15, section 13) allows 30 and parts longer runs with U+034F, which is not seen.
+_MARKS_IN_A_RUN = 30
+_PART = "\u034f"
+
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_ID_HEX_DIGITS = 32
+_ID_MAX_BITS = 4_096  # Python refuses to write much longer numbers in decimal
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "id": ("id", "_id"),
+    "title": ("title",),
+    "text": ("text", "body", "content"),
+    "source": ("source",),
+    "author": ("author", "authors"),
+    "url": ("url", "link"),
+    "published_at": ("published_at", "date", "published"),
+}
+# Never `date`: in such records it is as often the day of a crawl or of an update.
+_FROM_METADATA = ("title", "source", "author", "url", "published_at")
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+
+
+def normalise_text(text: str) -> str:
+    r"""`text` in NFC with `\n` line ends, without control characters and surplus white space.
+
+    A control character other than `\n` and `\t` becomes a space, a lone surrogate U+FFFD. The
+    white space that ends a line, the blank lines at both ends and a byte order mark go. The
+    result can be encoded as UTF-8, and normalising it again changes nothing.
+    """
+    text = _LINE_END.sub("\n", text)
+    text = _CONTROL.sub(" ", text)
+    if not text.isascii():
+        text = _compose(_SURROGATE.sub("\ufffd", text))
+    text = "\n".join([line.rstrip() for line in text.split("\n")]).rstrip()
+    body = text[_leading(text) :]
+    if not body:
+        return ""
+    indent = text[: len(text) - len(body)].rpartition("\n")[2]
+    return indent.replace("\ufeff", "") + body
+
+
+def normalise_line(text: str) -> str:
+    """`text` normalised and on one line: each run of white space is one space, none at the ends."""
+    return " ".join(normalise_text(text).split())
+
+
+def article_from_fields(
+    fields: Mapping[str, object],
+    *,
+    item: str,
+    fallback_id: str | None = None,
+    max_text_bytes: int,
+) -> Article:
+    """The article that `fields` describe; unknown fields are passed over.
+
+    `item` names it in errors. `fallback_id` is its id if it has neither id nor url. A record in
+    BEIR form may hold fields in `metadata`. Raises UnreadableItem: a field of the wrong type, a
+    date that is none, no title and no text, or a text of more than `max_text_bytes` in UTF-8.
+    """
+    fields = _with_metadata(fields)
+    title = normalise_line(_string(fields, "title", item) or "")
+    text = _limited_text(_string(fields, "text", item) or "", item, max_text_bytes)
+    if not (title or text):
+        raise UnreadableItem(item, "has neither a title nor a text")
+    if not title:
+        title, text = first_line_title(text)
+    if len(title) > MAX_TITLE_CHARACTERS:
+        reason = f"its title has {len(title):,} characters, over the limit of"
+        raise UnreadableItem(item, f"{reason} {MAX_TITLE_CHARACTERS:,}")
+    url = _line(fields, "url", item)
+    id_, identified_by = _identify(_given_id(fields, item), url, fallback_id)
+    return Article(
+        id=id_ or _digest(f"{title}\n{text}"),
+        title=title,
+        text=text,
+        source=_line(fields, "source", item),
+        author=_author(fields, item),
+        url=url,
+        published_at=_published_at(fields, item),
+        identified_by=identified_by,
+    )
+
+
+def path_id(place: str | bytes) -> str:
+    """The id of an article known by its place alone: an absolute path, or one and a position."""
+    return _digest(place)
+
+
+def short_reason(reason: str) -> str:
+    """`reason` as one line of at most 300 characters."""
+    line = normalise_line(reason[: MAX_REASON_CHARACTERS * 4])
+    return line if len(line) <= MAX_REASON_CHARACTERS else line[: MAX_REASON_CHARACTERS - 1] + "…"
+
+
+def megabytes(size: int) -> str:
+    """`size` in bytes, for people: in MB of 1,048,576 bytes, rounded up, or in bytes below one."""
+    unit = 1024 * 1024
+    return f"{math.ceil(size * 10 / unit) / 10:,.1f} MB" if size >= unit else f"{size:,} bytes"
+
+
+def _leading(text: str) -> int:
+    """How many characters of white space and byte order marks `text` begins with."""
+    found = _LEADING.match(text)
+    return found.end() if found else 0
+
+
+def _compose(text: str) -> str:
+    """`text` in NFC, long runs of marks parted, in time linear in its length."""
+    long_run = _long_run()
+    composed = unicodedata.normalize("NFC", long_run.sub(_parted, text))
+    while long_run.search(composed):  # a letter can come apart into several marks
+        composed = unicodedata.normalize("NFC", long_run.sub(_parted, composed))
+    return composed
+
+
+def _parted(run: re.Match[str]) -> str:
+    marks = run[0]
+    starts = range(0, len(marks), _MARKS_IN_A_RUN)
+    return _PART.join(marks[start : start + _MARKS_IN_A_RUN] for start in starts)
+
+
+@cache
+def _long_run() -> re.Pattern[str]:
+    """More marks than are allowed in a row: what NFC sorts, and what comes apart into such."""
+    sorted_ones = (chr(code) for code in range(sys.maxunicode + 1) if _is_mark(chr(code)))
+    return re.compile(f"[{''.join(sorted_ones)}]{{{_MARKS_IN_A_RUN + 1},}}")
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.combining(character) != 0 or character in "\u0f73\u0f75\u0f81"
+
+
+def _given(fields: Mapping[str, object], field: str) -> tuple[str, object] | None:
+    """Name and value of the first of a field's names that holds anything."""
+    for name in _ALIASES[field]:
+        value = fields.get(name)
+        if not (value is None or value == [] or (isinstance(value, str) and not value.strip())):
+            return name, value
+    return None
+
+
+def _with_metadata(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """`fields`, and what only their `metadata` holds; there, a value of no use is passed over."""
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return fields
+    found: dict[str, object] = {}
+    for field in _FROM_METADATA:
+        value = metadata.get(field)
+        if _given(fields, field) is None and _is_usable(field, value):
+            found[field] = value
+    return {**fields, **found}
+
+
+def _is_usable(field: str, value: object) -> bool:
+    if field == "author" and isinstance(value, list):
+        return all(isinstance(name, str) for name in value)
+    if field == "published_at":
+        try:
+            return isinstance(value, str | date) and parse_iso(_iso(value)) is not None
+        except ValueError:
+            return False
+    return isinstance(value, str)
+
+
+def _string(fields: Mapping[str, object], field: str, item: str) -> str | None:
+    given = _given(fields, field)
+    if given is None:
+        return None
+    name, value = given
+    if not isinstance(value, str):
+        raise _wrong_type(item, name, "text", value)
+    return value
+
+
+def _line(fields: Mapping[str, object], field: str, item: str) -> str | None:
+    return normalise_line(_string(fields, field, item) or "") or None
+
+
+def _limited_text(text: str, item: str, max_text_bytes: int) -> str:
+    """`text` normalised; UnreadableItem if it is over the limit before or after."""
+    size = _utf8_length(text)
+    if size <= max_text_bytes:
+        text = normalise_text(text)
+        size = _utf8_length(text)
+    if size > max_text_bytes:
+        over = f"over the limit of {megabytes(max_text_bytes)} (RAG_MAX_TEXT_BYTES)"
+        raise UnreadableItem(item, f"its text is {megabytes(size)}, {over}")
+    return text
+
+
+def _author(fields: Mapping[str, object], item: str) -> str | None:
+    given = _given(fields, "author")
+    if given is None or not isinstance(given[1], list):
+        return _line(fields, "author", item)
+    names = [normalise_line(name) for name in given[1] if isinstance(name, str)]
+    if len(names) < len(given[1]):
+        raise UnreadableItem(item, f"its {given[0]} must be text or a list of texts")
+    return ", ".join(filter(None, names)) or None
+
+
+def _published_at(fields: Mapping[str, object], item: str) -> str | None:
+    given = _given(fields, "published_at")
+    if given is None:
+        return None
+    name, value = given
+    if not isinstance(value, str | date):
+        raise _wrong_type(item, name, "a date", value)
+    try:
+        return parse_iso(_iso(value)).iso
+    except ValueError as error:
+        raise UnreadableItem(item, f"its {name} {error}") from None
+
+
+def _iso(value: str | date) -> str:
+    """What to parse as a date, cut where no date is so long, and so that it is none then."""
+    if isinstance(value, date):
+        return value.isoformat()
+    value = value.strip()
+    return value if len(value) <= 60 else value[:60] + "…"
+
+
+def _given_id(fields: Mapping[str, object], item: str) -> str | None:
+    given = _given(fields, "id")
+    if given is None:
+        return None
+    name, value = given
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if value.bit_length() <= _ID_MAX_BITS else hex(value)
+    if not isinstance(value, str):
+        raise _wrong_type(item, name, "text or a whole number", value)
+    return value
+
+
+def _identify(
+    given: str | None, url: str | None, fallback_id: str | None
+) -> tuple[str | None, IdentifiedBy]:
+    """Id and where it comes from; no id if there is nothing but the words themselves."""
+    if given is not None:
+        fits = _ID.fullmatch(given) and given not in (".", "..")
+        return given if fits else _digest(given), IdentifiedBy.CALLER
+    if url and (address := _plain_address(url)):
+        return _digest(address), IdentifiedBy.ADDRESS
+    return fallback_id, IdentifiedBy.PATH
+
+
+def _plain_address(url: str) -> str:
+    """`url` without its fragment, scheme and host in lower case: equal for equal pages."""
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # no address by the rules, but it names the article all the same
+        return url.strip()
+    login, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=login + at + host.lower(), fragment=""))
+
+
+def _digest(text: str | bytes) -> str:
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).hexdigest()[:_ID_HEX_DIGITS]
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _wrong_type(item: str, name: str, wanted: str, value: object) -> UnreadableItem:
+    other = "an object" if isinstance(value, Mapping) else type(value).__name__
+    kind = _KINDS.get(type(value), other)
+    return UnreadableItem(item, f"its {name} must be {wanted}, not {kind}")

@@ -1,0 +1,283 @@
+"""Questions to the database within one unchanging view of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rag.schema import (
+    ArticleRow,
+    LexicalRow,
+    article_checksum,
+    encoding_checksum,
+    passage_checksum,
+)
+from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span
+
+VARIABLES_AT_ONCE = 500
+"""Values in one IN (…) list."""
+
+ALIVE = "born <= :g AND (died IS NULL OR died > :g)"
+"""A row is seen by generation :g."""
+
+_HEAD = "id, title, source, author, url, published_at, revision, sha256, characters"
+
+
+class Reading:
+    """Queries within one view of the database, at the generation that was published then."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.generation = int(self._entry("published") or 0)
+
+    def manifest(self) -> dict[str, str]:
+        """All that the manifest says."""
+        return dict(self._connection.execute("SELECT key, value FROM manifest"))
+
+    def unpublished(self) -> int | None:
+        """The generation of a change that was committed and not published, if there is one."""
+        committed = int(self._entry("committed") or 0)
+        return committed if committed > self.generation else None
+
+    def archive(self) -> str:
+        """The archive's own random name, which tells it from another that takes its folder."""
+        return self._entry("archive") or ""
+
+    def counts(self) -> tuple[int, int]:
+        """How many articles and passages are alive."""
+        articles, passages = (
+            self._rows(f"SELECT count(*) FROM {table} WHERE {ALIVE}").fetchone()[0]
+            for table in ("article", "passage")
+        )
+        return articles, passages
+
+    def head(self, article_id: str, revision: int | None = None) -> ArticleHead | None:
+        """The living revision of an article, or the one named."""
+        which = ALIVE if revision is None else "revision = :revision AND born <= :g"
+        row = self._rows(
+            f"SELECT {_HEAD} FROM article WHERE id = :id AND {which}",
+            id=article_id,
+            revision=revision,
+        ).fetchone()
+        return ArticleHead(*row) if row else None
+
+    def text(self, article_id: str, revision: int) -> str:
+        """The text of one revision."""
+        row = self._rows(
+            "SELECT text FROM article WHERE id = :id AND revision = :revision",
+            id=article_id,
+            revision=revision,
+        ).fetchone()
+        return str(row[0])
+
+    def heads(self, *, limit: int, after: str = "") -> list[ArticleHead]:
+        """Living articles in the order of their ids, from the first id greater than `after`."""
+        rows = self._rows(
+            f"SELECT {_HEAD} FROM article WHERE id > :after AND {ALIVE} ORDER BY id LIMIT :limit",
+            after=after,
+            limit=limit,
+        )
+        return [ArticleHead(*row) for row in rows]
+
+    def ids_at(self, url: str) -> list[str]:
+        """Ids of the living articles of this address."""
+        rows = self._rows(
+            f"SELECT id FROM article WHERE url = :url AND {ALIVE} ORDER BY id", url=url
+        )
+        return [row[0] for row in rows]
+
+    def id_of_text(self, sha256: str, title: str | None = None) -> str | None:
+        """The id of a living article with this text (and title, if given)."""
+        row = self._rows(
+            "SELECT id FROM article WHERE sha256 = :sha256 AND coalesce(:title, title) = title"
+            f" AND {ALIVE} ORDER BY number",
+            sha256=sha256,
+            title=title,
+        ).fetchone()
+        return row[0] if row else None
+
+    def known(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Which of these encodings are stored."""
+        return {row[0] for row in self._in("SELECT key FROM encoding WHERE key IN (?)", keys)}
+
+    def article_rows(self, after: int) -> list[ArticleRow]:
+        """All revisions with a number over `after`, dead or alive, by number."""
+        rows = self._rows(
+            "SELECT number, source, first, last FROM article WHERE number > :after"
+            " AND born <= :g ORDER BY number",
+            after=after,
+        )
+        return [ArticleRow(*row) for row in rows]
+
+    def article_numbers(self, ids: Iterable[str]) -> list[int]:
+        """Numbers of all revisions of these articles; only the living one has living passages."""
+        rows = self._in("SELECT number FROM article WHERE id IN (?)", ids)
+        return sorted(row[0] for row in rows)
+
+    def article_ids(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Ids of the articles of these numbers."""
+        return dict(self._in("SELECT number, id FROM article WHERE number IN (?)", numbers))
+
+    def passage_columns(self, after: int) -> tuple[Numbers, Numbers]:
+        """Numbers of the living passages over `after`, ascending, and of their articles."""
+        rows = self._rows(
+            f"SELECT number, article FROM passage WHERE number > :after AND {ALIVE}"
+            " ORDER BY number",
+            after=after,
+        ).fetchall()
+        columns = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        return columns[:, 0].copy(), columns[:, 1].copy()
+
+    def count_over(self, number: int) -> int:
+        """How many passages have a greater number, dead ones counted."""
+        row = self._rows("SELECT count(*) FROM passage WHERE number > :number", number=number)
+        return int(row.fetchone()[0])
+
+    def vectors(self, after: int, dimension: int, *, limit: int = -1) -> tuple[Numbers, Floats]:
+        """Numbers and vectors (float32, a row each) of the living passages over `after`.
+
+        With a `limit`, the first so many of them.
+        """
+        rows = self._rows(
+            "SELECT number, (SELECT vector FROM encoding e WHERE e.number = passage.encoding)"
+            f" FROM passage WHERE number > :after AND {ALIVE} ORDER BY number LIMIT :limit",
+            after=after,
+            limit=limit,
+        )
+        numbers: list[int] = []
+        blob = bytearray()
+        for number, vector in rows:
+            numbers.append(number)
+            blob += vector
+        matrix = np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
+        return np.array(numbers, dtype=np.int64), matrix
+
+    def died(self, after: int, generation: int) -> Numbers:
+        """Numbers of the passages that died over `after` up to `generation`."""
+        rows = self._rows(
+            "SELECT number FROM passage WHERE died > :after AND died <= :to ORDER BY number",
+            after=after,
+            to=generation,
+        )
+        return np.array([row[0] for row in rows], dtype=np.int64)
+
+    def lexical_rows(self, after: int, generation: int) -> Iterator[LexicalRow]:
+        """What is indexed by words of the passages born over `after` and alive at `generation`,
+        which may not be published yet; by number."""
+        rows = self._rows(
+            'SELECT number, article, start, "end" FROM passage WHERE born > :after'
+            " AND born <= :to AND (died IS NULL OR died > :to) ORDER BY number",
+            after=after,
+            to=generation,
+        )
+        of_article = "SELECT number, source, first, last, title, text FROM article WHERE number = ?"
+        current: tuple[Any, ...] = (None,)
+        for number, article, start, end in rows:
+            if current[0] != article:
+                current = self._connection.execute(of_article, (article,)).fetchone()
+            _, source, first, last, title, text = current
+            yield LexicalRow(number, article, source, first, last, title, text[start:end])
+
+    def passages(self, numbers: Sequence[int]) -> dict[int, tuple[Passage, ArticleHead]]:
+        """These passages with their text and article, by number."""
+        found: dict[int, tuple[Passage, ArticleHead]] = {}
+        rows = self._in(
+            'SELECT p.number, p.start, p."end", p.tokens, p.sentences,'
+            ' substr(a.text, p.start + 1, p."end" - p.start), '
+            + ", ".join(f"a.{column}" for column in _HEAD.split(", "))
+            + " FROM passage p JOIN article a ON a.number = p.article WHERE p.number IN (?)",
+            numbers,
+        )
+        for number, start, end, tokens, marks, text, *columns in rows:
+            head = ArticleHead(*columns)
+            span = Span(start, end, tokens, _sentences(marks))
+            found[number] = Passage(number, head.id, head.revision, span, text), head
+        return found
+
+    def faults(self) -> Iterator[str]:
+        """Everything in the database that is not as it was written, in plain words."""
+        for (line,) in self._connection.execute("PRAGMA integrity_check"):
+            if line != "ok":
+                yield str(line)
+        yield from self._article_faults()
+        yield from self._passage_faults()
+        yield from self._encoding_faults()
+
+    def _article_faults(self) -> Iterator[str]:
+        rows = self._connection.execute(
+            f"SELECT {_HEAD}, checksum, text FROM article ORDER BY number"
+        )
+        for *columns, checksum, text in rows:
+            head = ArticleHead(*columns)
+            article = _article(head, text)
+            if article.sha256 != head.sha256 or len(text) != head.characters:
+                yield f"the text of article {head.id} at revision {head.revision} has changed"
+            if article_checksum(article) != checksum:
+                yield f"the record of article {head.id} at revision {head.revision} has changed"
+
+    def _passage_faults(self) -> Iterator[str]:
+        rows = self._connection.execute(
+            'SELECT p.number, p.article, p.start, p."end", p.tokens, p.sentences, p.checksum,'
+            " a.characters, e.number IS NULL FROM passage p LEFT JOIN article a"
+            " ON a.number = p.article LEFT JOIN encoding e ON e.number = p.encoding"
+            " WHERE p.died IS NULL ORDER BY p.number"
+        )
+        for number, article, start, end, tokens, marks, checksum, characters, no_encoding in rows:
+            if passage_checksum(article, start, end, tokens, marks) != checksum:
+                yield f"the record of passage {number} has changed"
+            elif characters is None:
+                yield f"passage {number} belongs to no article"
+            elif not 0 <= start <= end <= characters:
+                yield f"passage {number} lies outside its article"
+            if no_encoding:
+                yield f"passage {number} has no encoding"
+        missing = self._connection.execute(
+            "SELECT id FROM article a WHERE died IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM passage p WHERE p.article = a.number AND p.died IS NULL)"
+        )
+        for (article_id,) in missing:
+            yield f"article {article_id} has no passage"
+
+    def _encoding_faults(self) -> Iterator[str]:
+        rows = self._connection.execute(
+            "SELECT number, key, tokens, vector, checksum FROM encoding"
+        )
+        for number, key, tokens, vector, checksum in rows:
+            if encoding_checksum(key, tokens, vector) != checksum:
+                yield f"encoding {number} has changed"
+
+    def _entry(self, key: str) -> str | None:
+        found = self._connection.execute("SELECT value FROM manifest WHERE key = ?", (key,))
+        row = found.fetchone()
+        return str(row[0]) if row else None
+
+    def _rows(self, sql: str, **values: object) -> sqlite3.Cursor:
+        return self._connection.execute(sql, {"g": self.generation, **values})
+
+    def _in(self, sql: str, values: Iterable[object]) -> Iterator[tuple[Any, ...]]:
+        """Run `sql`, whose `IN (?)` stands for a list, over all values, some at a time."""
+        every = list(dict.fromkeys(values))
+        for at in range(0, len(every), VARIABLES_AT_ONCE):
+            some = every[at : at + VARIABLES_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            yield from self._connection.execute(sql.replace("IN (?)", f"IN ({marks})"), some)
+
+
+def _sentences(marks: str) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in json.loads(marks))
+
+
+def _article(head: ArticleHead, text: str) -> Article:
+    return Article(
+        id=head.id,
+        title=head.title,
+        text=text,
+        source=head.source,
+        author=head.author,
+        url=head.url,
+        published_at=head.published_at,
+    )

@@ -1,0 +1,46 @@
+"""Candidates for a question: the best by words and the best by vectors, each scored by both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rag.lexical import Scope
+from rag.snapshot import Snapshot
+from rag.types import Floats, Numbers
+
+DEPTH = 200
+"""Candidates taken by each signal. Fixed, so that no score depends on how many are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The union of both searches by ascending number, with the raw scores of each signal."""
+
+    numbers: Numbers
+    lexical: Floats
+    dense: Floats
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def retrieve(
+    snapshot: Snapshot, terms: list[str], vector: Floats, scope: Scope, depth: int = DEPTH
+) -> Candidates:
+    """The passages within `scope` that are among the `depth` best of either signal.
+
+    A passage that has none of the terms scores 0 by words.
+    """
+    if snapshot.vectors is None or snapshot.lexical is None:
+        return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+    mask = snapshot.columns.passing(scope)
+    by_words, word_scores = snapshot.lexical.search(terms, depth, scope)
+    by_vectors, _ = snapshot.vectors.search(vector, depth, mask)
+    numbers = np.union1d(by_words, by_vectors)
+    lexical = np.zeros(len(numbers), dtype=np.float32)
+    lexical[np.searchsorted(numbers, by_words)] = word_scores
+    others = np.setdiff1d(by_vectors, by_words)
+    lexical[np.searchsorted(numbers, others)] = snapshot.lexical.score(terms, others)
+    return Candidates(numbers, lexical, snapshot.vectors.score(vector, numbers))

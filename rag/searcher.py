@@ -1,0 +1,230 @@
+"""The read path: question → retrieve → fuse → cite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rag.archive import Archive
+from rag.cite import cite, collapse, term_weights
+from rag.errors import InvalidRequest
+from rag.fuse import LEXICAL_WEIGHT, convex
+from rag.lexical import Scope
+from rag.retrieve import DEPTH, Candidates, retrieve
+from rag.snapshot import Fingerprint, Snapshot
+from rag.tokens import DEFAULT_ENCODING, token_counter
+from rag.types import (
+    Answer,
+    Budget,
+    EncodedQuestion,
+    Encoder,
+    Filters,
+    Floats,
+    Hit,
+    Numbers,
+    Scores,
+    SearchResult,
+    Verification,
+)
+
+TOP_K = 5
+TOP_K_MOST = 100
+
+QUESTION_CHARACTERS = 8_000
+"""The longest question."""
+
+NO_FILTERS = Filters()
+
+
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._took_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens in the context as `name`."""
+        began = time.perf_counter()
+        yield
+        self._took_ms[name] = round((time.perf_counter() - began) * 1000, 3)
+
+    def stop(self) -> dict[str, float]:
+        """All stages, and the total since the start."""
+        return self._took_ms | {"total": round((time.perf_counter() - self._began) * 1000, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What one question found: candidates with their fused scores and article numbers, the order
+    that these give (places, best first), and what was asked."""
+
+    candidates: Candidates
+    fused: Floats
+    articles: Numbers
+    order: Numbers
+    scope: Scope
+    terms: Sequence[str]
+    encoded: EncodedQuestion
+    clock: Stopwatch = field(repr=False)
+
+
+class Searcher:
+    """Asks an archive. Safe for threads."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        encoder: Encoder,
+        *,
+        lexical_weight: float = LEXICAL_WEIGHT,
+        question_characters: int = QUESTION_CHARACTERS,
+    ) -> None:
+        """Raises IndexMismatch if the archive was built with another model."""
+        self.archive = archive
+        self._encoder = encoder
+        self._lexical_weight = lexical_weight
+        self._question_characters = question_characters
+        self._fingerprint = Fingerprint({"encoder": encoder.fingerprint}, encoder.name)
+        archive.require(self._fingerprint)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        top_k: int = TOP_K,
+        filters: Filters = NO_FILTERS,
+        token_budget: int | None = None,
+        budget_encoding: str = DEFAULT_ENCODING,
+    ) -> Answer:
+        """The best citations for `question`, at most `top_k` and within `token_budget`.
+
+        The budget counts the cited passages by the tiktoken encoding named. Raises InvalidRequest.
+        """
+        if token_budget is not None and token_budget < 1:
+            raise InvalidRequest("token_budget", "it must be at least 1")
+        self._check(question, top_k)
+        with self.archive.snapshot() as snapshot:
+            ranking = self.rank(snapshot, question, filters)
+            with ranking.clock.stage("cite"):
+                hits = _hits(snapshot, ranking, top_k)
+                budget = None
+                if token_budget is not None:
+                    hits, budget = _within(hits, token_budget, budget_encoding)
+                weights = _weights(snapshot, ranking.terms)
+                citations = tuple(
+                    cite(rank, hit, weights, snapshot.analyzer)
+                    for rank, hit in enumerate(hits, start=1)
+                )
+            return Answer(
+                question=question,
+                answered=bool(citations),
+                confidence=None,
+                citations=citations,
+                generation=snapshot.generation,
+                undated=snapshot.columns.undated(ranking.scope),
+                tokens=ranking.encoded.tokens,
+                tokens_seen=ranking.encoded.tokens_seen,
+                took_ms=ranking.clock.stop(),
+                budget=budget,
+            )
+
+    def search(
+        self, question: str, *, top_k: int = TOP_K, filters: Filters = NO_FILTERS
+    ) -> SearchResult:
+        """The best passages for a query. Raises InvalidRequest."""
+        self._check(question, top_k)
+        with self.archive.snapshot() as snapshot:
+            ranking = self.rank(snapshot, question, filters)
+            hits = _hits(snapshot, ranking, top_k)
+            return SearchResult(
+                question=question,
+                hits=tuple(hits),
+                generation=snapshot.generation,
+                undated=snapshot.columns.undated(ranking.scope),
+                tokens=ranking.encoded.tokens,
+                tokens_seen=ranking.encoded.tokens_seen,
+                took_ms=ranking.clock.stop(),
+            )
+
+    def rank(
+        self, snapshot: Snapshot, question: str, filters: Filters = NO_FILTERS, depth: int = DEPTH
+    ) -> Ranking:
+        """All candidates for a question in one snapshot, fused. Raises IndexMismatch."""
+        snapshot.require(self._fingerprint)
+        clock = Stopwatch()
+        scope = snapshot.scope(filters)
+        with clock.stage("encode"):
+            encoded = self._encoder.encode_question(question)
+        with clock.stage("retrieve"):
+            terms = snapshot.analyzer.question_terms(question)
+            found = retrieve(snapshot, terms, encoded.encoding.vector, scope, depth)
+        with clock.stage("fuse"):
+            fused = convex(found.lexical, found.dense, self._lexical_weight)
+            order = np.lexsort((found.numbers, -fused))
+        articles = snapshot.columns.article[found.numbers]
+        return Ranking(found, fused, articles, order, scope, terms, encoded, clock)
+
+    def verify(
+        self, article_id: str, start: int, end: int, quote: str, revision: int | None = None
+    ) -> Verification:
+        """Whether `quote` stands at [start, end) of an article, today's revision or the one named.
+
+        Raises ArticleNotFound.
+        """
+        with self.archive.snapshot() as snapshot:
+            head = snapshot.head(article_id, revision)
+            text = snapshot.text(head)
+        if 0 <= start <= end <= len(text) and text[start:end] == quote:
+            return Verification(True, head.revision, start)
+        found = text.find(quote)
+        return Verification(False, head.revision, found if found >= 0 else None)
+
+    def _check(self, question: str, top_k: int) -> None:
+        if not question.strip():
+            raise InvalidRequest("question", "it is empty")
+        if len(question) > self._question_characters:
+            raise InvalidRequest(
+                "question",
+                f"it has {len(question)} characters; the limit is {self._question_characters}",
+            )
+        if not 1 <= top_k <= TOP_K_MOST:
+            raise InvalidRequest("top_k", f"{top_k} is not between 1 and {TOP_K_MOST}")
+
+
+def _hits(snapshot: Snapshot, ranking: Ranking, top_k: int) -> list[Hit]:
+    places = ranking.order[collapse(ranking.articles[ranking.order].tolist(), top_k)]
+    found = ranking.candidates
+    numbers = found.numbers[places].tolist()
+    stored = snapshot.passages(numbers)
+    return [
+        Hit(
+            *stored[number],
+            score=float(ranking.fused[place]),
+            scores=Scores(float(found.lexical[place]), float(found.dense[place])),
+        )
+        for place, number in zip(places, numbers, strict=True)
+    ]
+
+
+def _within(hits: Sequence[Hit], limit: int, encoding: str) -> tuple[list[Hit], Budget]:
+    """The best hits whose passages fit into `limit` tokens together."""
+    counter = token_counter(encoding)
+    used, fitting = 0, []
+    for hit in hits:
+        tokens = counter.count(hit.passage.text)
+        if used + tokens <= limit:
+            used += tokens
+            fitting.append(hit)
+    return fitting, Budget(limit, used, counter.encoding)
+
+
+def _weights(snapshot: Snapshot, terms: Sequence[str]) -> dict[str, float]:
+    if snapshot.lexical is None:
+        return {}
+    return term_weights(terms, snapshot.lexical.frequency, snapshot.lexical.documents)

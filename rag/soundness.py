@@ -1,0 +1,76 @@
+"""Everything that can be wrong with an index folder, looked for one part after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from rag.lexical import LexicalIndex
+from rag.reading import Reading
+from rag.snapshot import base_record
+from rag.types import Fault
+from rag.vectors import FaissBase, file_fault
+
+VECTORS_AT_ONCE = 20_000
+
+
+def remains(folder: Path) -> list[Fault]:
+    """Faults of a folder without a database: derived files that have lost their truth."""
+    derived = [*folder.glob("dense.*"), *folder.glob("lexical/meta.json")]
+    if not derived:
+        return []
+    return [Fault("library.db", f"is missing, while {derived[0].name} is there")]
+
+
+def faults(folder: Path, reading: Reading, report: Callable[[str], None]) -> Iterator[Fault]:
+    """Every fault; `report` is told which part is being looked at."""
+    report("library.db")
+    truth = [Fault("library.db", problem) for problem in reading.faults()]
+    yield from truth
+    if not reading.generation:
+        return
+    report("lexical")
+    yield from (Fault("lexical", problem) for problem in _lexical_faults(folder, reading))
+    report("dense")
+    yield from (Fault("dense", problem) for problem in _dense_faults(folder, reading))
+
+
+def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
+    try:
+        searcher = LexicalIndex(folder / "lexical").searcher()
+    except ValueError as error:
+        yield str(error)
+        return
+    # Being behind, or ahead of a change not yet published, is no fault: whoever takes the lock
+    # next brings the two together.
+    if searcher.generation == reading.generation:
+        numbers, _ = reading.passage_columns(0)
+        if not np.array_equal(searcher.passage_numbers(), numbers):
+            yield "it does not hold just the living passages"
+
+
+def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
+    manifest: Mapping[str, str] = reading.manifest()
+    record = base_record(manifest)
+    if record is None:
+        return
+    fault = file_fault(folder, record)
+    if fault:
+        yield fault
+        return
+    base = FaissBase(folder, record)
+    dimension, after = int(manifest["dimension"]), 0
+    while True:
+        numbers, matrix = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
+        covered = numbers <= record.last
+        if not covered.any():
+            return
+        if not np.isin(numbers[covered], base.numbers).all():
+            yield f"{record.file} lacks passages that it should hold"
+            return
+        if not np.array_equal(base.stored(numbers[covered]), matrix[covered]):
+            yield f"{record.file} holds other vectors than library.db"
+            return
+        after = int(numbers[-1])

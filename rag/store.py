@@ -1,0 +1,146 @@
+"""The truth: one SQLite file, its format, and connections to it.
+
+Rows of `article` (one a revision) and `passage` never change, but for the generation in which
+they died: a generation g sees the rows with `born <= g` that had not died at g. The manifest's
+`published` says which generation readers see; `committed` is greater while a change waits to be
+published. `born` and `died` are also the change log that derived indexes are brought up from.
+All SQL of the project is in `schema`, `reading`, `writing` and here.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
+from rag.reading import Reading
+from rag.schema import FORMAT, MIGRATIONS
+from rag.writing import Writing
+
+BUSY_TIMEOUT_S = 30.0
+"""How long SQLite waits for another connection's commit; ours hold theirs for one batch."""
+
+
+class Store:
+    """The database file of one archive and a pool of connections to it, safe for threads."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._idle: queue.LifoQueue[tuple[tuple[int, int] | None, sqlite3.Connection]]
+        self._idle = queue.LifoQueue()
+
+    def exists(self) -> bool:
+        """Whether there is a database yet."""
+        return self._file.exists()
+
+    def current(self) -> bool:
+        """Whether the database has today's format."""
+        with self._connection() as connection:
+            return _format(connection) == FORMAT
+
+    def create(self) -> None:
+        """Create the database or bring it to today's format; nothing happens if it is."""
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            for step in range(_format(connection), FORMAT):
+                connection.executescript(
+                    f"BEGIN IMMEDIATE;{MIGRATIONS[step]};PRAGMA user_version = {step + 1};COMMIT"
+                )
+            connection.execute(
+                "INSERT OR IGNORE INTO manifest VALUES ('archive', ?)", (uuid.uuid4().hex,)
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[Reading]:
+        """One unchanging view of the database, for as long as the context lasts."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield Reading(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[Writing]:
+        """A transaction: all of it is on the disk when the context ends, or none."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Writing(connection)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while True:
+            try:
+                self._idle.get_nowait()[1].close()
+            except queue.Empty:
+                return
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        place, connection = self._idle_connection()
+        try:
+            yield connection
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise self._named(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put((place or self._place(), connection))
+
+    def _idle_connection(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
+        """A connection to the file that is in place now, which may be another than before."""
+        place = self._place()
+        while True:
+            try:
+                opened, connection = self._idle.get_nowait()
+            except queue.Empty:
+                return place, self._open()
+            if opened == place:
+                return place, connection
+            connection.close()
+
+    def _place(self) -> tuple[int, int] | None:
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self._file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            found = _format(connection)
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise self._named(error) from error
+        if found > FORMAT:
+            connection.close()
+            raise FormatNotSupported(str(self._file.parent), found, FORMAT)
+        return connection
+
+    def _named(self, error: sqlite3.DatabaseError) -> RagError:
+        """Ours for SQLite's error: the disk's trouble is another thing than a damaged file."""
+        folder = str(self._file.parent)
+        if isinstance(error, sqlite3.OperationalError):
+            return StorageFailed(folder, f"library.db: {error}")
+        return ArchiveDamaged(folder, f"library.db: {error}")
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

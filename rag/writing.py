@@ -1,0 +1,133 @@
+"""Changes to the database within one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rag.dates import parse_iso
+from rag.reading import Reading
+from rag.schema import (
+    ArticleDraft,
+    PassageDraft,
+    article_checksum,
+    encoding_checksum,
+    passage_checksum,
+)
+from rag.types import Encoding
+
+
+class Writing(Reading):
+    """Changes within one transaction, and the questions of a writer about what it changes."""
+
+    def set_manifest(self, values: Mapping[str, str]) -> None:
+        """Set these entries of the manifest."""
+        self._connection.executemany(
+            "INSERT INTO manifest VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            list(values.items()),
+        )
+
+    def add_encodings(self, encodings: Mapping[bytes, Encoding]) -> None:
+        """Store encodings by their keys; one that is there stays as it is."""
+        rows = []
+        for key, encoding in encodings.items():
+            vector = np.asarray(encoding.vector, dtype="<f4").tobytes()
+            rows.append(
+                (key, encoding.tokens, vector, encoding_checksum(key, encoding.tokens, vector))
+            )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO encoding (key, tokens, vector, checksum) VALUES (?, ?, ?, ?)",
+            rows,
+        )
+
+    def add_article(self, draft: ArticleDraft, generation: int) -> int:
+        """Store an article as born at `generation`, its predecessor dying there; its revision."""
+        article = draft.article
+        revision = self._end(article.id, generation) + 1
+        period = parse_iso(article.published_at) if article.published_at else None
+        number = self._connection.execute(
+            "INSERT INTO article (id, revision, title, source, author, url, published_at, first,"
+            " last, characters, sha256, checksum, born, text)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                article.id,
+                revision,
+                article.title,
+                article.source,
+                article.author,
+                article.url,
+                article.published_at,
+                period.first if period else None,
+                period.last if period else None,
+                len(article.text),
+                article.sha256,
+                article_checksum(article),
+                generation,
+                article.text,
+            ),
+        ).lastrowid
+        assert number is not None
+        self._add_passages(number, draft.passages, generation)
+        return revision
+
+    def _add_passages(self, article: int, drafts: Sequence[PassageDraft], generation: int) -> None:
+        rows = []
+        for draft in drafts:
+            span = draft.span
+            marks = json.dumps(span.sentences, separators=(",", ":"))
+            fixed = (article, span.start, span.end, span.tokens, marks)
+            rows.append((*fixed, draft.key, passage_checksum(*fixed), generation))
+        self._connection.executemany(
+            'INSERT INTO passage (article, start, "end", tokens, sentences, encoding, checksum,'
+            " born)"
+            " VALUES (?, ?, ?, ?, ?, (SELECT number FROM encoding WHERE key = ?), ?, ?)",
+            rows,
+        )
+
+    def remove_article(self, article_id: str, generation: int) -> None:
+        """Let an article die at `generation`; `publish` then erases all its revisions."""
+        revision = self._end(article_id, generation)
+        self._connection.execute(
+            "INSERT INTO removed VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
+            " SET revision = excluded.revision, generation = excluded.generation",
+            (article_id, revision, generation),
+        )
+
+    def publish(self, generation: int) -> None:
+        """Let readers see `generation`, and erase what only earlier ones saw and nothing cites.
+
+        Texts of superseded revisions stay, so that their quotes can be verified; removed articles
+        go with all their revisions, and encodings that no living passage has go too.
+        """
+        died = "SELECT encoding FROM passage WHERE died = ?"
+        self._connection.execute(
+            f"DELETE FROM encoding WHERE number IN ({died}) AND NOT EXISTS (SELECT 1 FROM passage p"
+            " WHERE p.encoding = encoding.number AND p.died IS NULL)",
+            (generation,),
+        )
+        self._connection.execute(
+            "DELETE FROM article WHERE died IS NOT NULL AND id IN"
+            " (SELECT id FROM removed WHERE generation = ?)",
+            (generation,),
+        )
+        self.set_manifest({"published": str(generation)})
+
+    def _end(self, article_id: str, generation: int) -> int:
+        """Let the living revision of an article die; the greatest revision there ever was, or 0."""
+        row = self._rows(
+            "SELECT max(r) FROM (SELECT max(revision) r FROM article WHERE id = :id UNION ALL"
+            " SELECT revision FROM removed WHERE id = :id)",
+            id=article_id,
+        ).fetchone()
+        self._connection.execute(
+            "UPDATE passage SET died = ? WHERE died IS NULL AND article ="
+            " (SELECT number FROM article WHERE id = ? AND died IS NULL)",
+            (generation, article_id),
+        )
+        self._connection.execute(
+            "UPDATE article SET died = ? WHERE id = ? AND died IS NULL", (generation, article_id)
+        )
+        return int(row[0] or 0)

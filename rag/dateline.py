@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from itertools import islice
+from typing import Any
+
+from rag.dates import parse_iso
 
 TITLE_LINE_CHARACTERS = 200  # a longer first line is a paragraph, not a title
 CUT_TITLE_CHARACTERS = 120
@@ -80,6 +83,20 @@ _FOREIGN_SHAPES = tuple(
     )
 )
 _FOREIGN_TIME = re.compile(rf",?(?: {_WORD})? \d{{1,2}}[:.h]\d{{2}}(?: \w{{1,4}})?$")
+# Names under which a page says when it was published; times of change are not among them.
+_PUBLISHED_NAME = re.compile(
+    r"(?:og:)?(?:article[:.])?(?:published(?:[:_-]?(?:time|date))?|publish[_-]?date)|(?:pub_?)?date"
+    r"|(?:citation_)?publication[_-]?date|date[_-]?published|parsely-pub-date|sailthru\.date"
+    r"|dc(?:terms)?[.:](?:date|issued|date\.issued)",
+    re.IGNORECASE,
+)
+_JSON_PUBLISHED = re.compile(r'"datePublished"\s*:\s*"([^"]{8,40})"')
+_ADDRESS_DATE = re.compile(r"[/_-](\d{4})([/_-])(\d{2})\2(\d{2})(?=[/_-]|$)")
+_TIMES = (
+    "//time[@datetime][not(ancestor::nav or ancestor::aside or ancestor::footer or ancestor::li"
+    " or ancestor::td or ancestor::blockquote or ancestor::figcaption)]"
+)
+BYLINE_CHARACTERS = 40  # around a <time>; more is running text
 
 
 def first_line_title(text: str) -> tuple[str, str]:
@@ -125,6 +142,19 @@ def line_date(line: str) -> str | None:
             if _is_lead(plain[: match.start()]) and _TAIL.fullmatch(plain, match.end()):
                 return _matched_date(match)
     return _foreign_date(plain)
+
+
+def page_date(tree: Any, url: str | None) -> str | None:
+    """When a page says it was published. Not the page library's answer, which reads dates out of
+    running text, takes the day of a change for want of another, and knows no year before 1995.
+    """
+    for value in _date_marks(tree, url or ""):
+        try:
+            return parse_iso(value).iso
+        except ValueError:
+            if found := line_date(value):
+                return found
+    return None
 
 
 def _cut(title: str) -> str:
@@ -215,3 +245,27 @@ def _parse_foreign(text: str) -> date | None:
     except Exception:  # whatever it stumbles over is no date
         return None
     return _valid(moment.year, moment.month, moment.day) if moment else None
+
+
+def _date_marks(tree: Any, url: str) -> Iterator[str]:
+    for meta in tree.iterfind(".//meta[@content]"):
+        name = meta.get("property") or meta.get("name") or meta.get("itemprop") or ""
+        if _PUBLISHED_NAME.fullmatch(name):
+            yield meta.get("content")
+    for script in tree.iterfind(".//script[@type='application/ld+json']"):
+        yield from _JSON_PUBLISHED.findall(script.text or "")
+    times = [time for time in tree.xpath(_TIMES) if "updated" not in time.get("class", "")]
+    yield from (time.get("datetime") for time in times if time.get("itemprop") == "datePublished")
+    yield from ("-".join(found[::2]) for found in _ADDRESS_DATE.findall(url))
+    yield from (time.get("datetime") for time in times if _is_byline(time))
+
+
+def _is_byline(time: Any) -> bool:
+    """Whether a <time> stands by itself or in a byline, rather than in running text."""
+    block = time.getparent()
+    while block.tag in ("span", "a", "b", "i", "em", "strong", "small") and len(block):
+        block = block.getparent()
+    around = [block.text, *(child.tail for child in block)]
+    if block.tag == "p":
+        return line_date(" ".join(block.text_content().split())) is not None
+    return len(" ".join(filter(None, around)).strip()) <= BYLINE_CHARACTERS

@@ -24,6 +24,8 @@ NORMALISER = "nfc-1"
 MAX_TITLE_CHARACTERS = 1_000
 MAX_REASON_CHARACTERS = 300
 
+UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+
 _LINE_END = re.compile("\r\n|[\r\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -32,6 +34,15 @@ _LEADING = re.compile(r"[\s\ufeff]*")
 # Format (UAX 15, section 13) allows 30 and parts longer runs with U+034F, which is not seen.
 _MARKS_IN_A_RUN = 30
 _PART = "\u034f"
+
+_PAGE_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+# The encodings that pages are written in. Python knows more under such names, some of them
+# programs rather than encodings, and one that takes time square in the length.
+_PAGE_ENCODING = re.compile(
+    r"(?:utf-?8|iso-?(?:8859|2022)-\w+|latin-?\d|(?:windows|cp)-?\d+|koi8-[ru]|gb\d+|gbk|big5\w*"
+    r"|euc-\w+|(?:shift|s)[_-]?jis|mac\w*|tis-620|us-ascii)(?:-\w+)?",
+    re.IGNORECASE,
+)
 
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _ID_HEX_DIGITS = 32
@@ -48,6 +59,46 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 # Never `date`: in such records it is as often the day of a crawl or of an update.
 _FROM_METADATA = ("title", "source", "author", "url", "published_at")
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+
+
+def decode(data: bytes, item: str) -> str:
+    """UTF-8, or UTF-16 with a byte order mark; UnreadableItem for anything else."""
+    encoding = "utf-16" if data[:2] in UTF16_MARKS else "utf-8"
+    try:
+        text = data.removeprefix(UTF8_MARK).decode(encoding)
+    except UnicodeDecodeError as error:
+        if b"\0" in data and encoding == "utf-8":
+            raise UnreadableItem(item, "looks like a binary file") from None
+        raise UnreadableItem(item, not_text(error, encoding)) from None
+    if "\0" in text:
+        raise UnreadableItem(item, "looks like a binary file")
+    return text
+
+
+def not_text(error: UnicodeDecodeError, encoding: str) -> str:
+    """The reason that names the first byte that does not fit, and what to do about it."""
+    found = f"is not {encoding.upper()} (byte 0x{error.object[error.start]:02x} at {error.start})"
+    if encoding != "utf-8":
+        return found
+    return f"{found}; convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
+
+
+def decode_page(data: bytes, item: str) -> str | bytes:
+    """A page as text; as bytes, for the page library to guess, if it does not say what it is."""
+    if data[:2] in UTF16_MARKS or b"\0" in data:
+        return decode(data, item)
+    declared = _PAGE_CHARSET.search(data[:4096])
+    name = declared[1].decode("ascii", "replace").lower() if declared else ""
+    names = ["utf-8", name] if _PAGE_ENCODING.fullmatch(name) else ["utf-8"]
+    if name.startswith("iso-2022"):  # seven bits, so it would pass for UTF-8
+        names.reverse()
+    for each in names:
+        try:
+            # as browsers do: what says Latin-1 is meant to be its superset
+            return data.decode("cp1252" if each in ("iso-8859-1", "latin1") else each)
+        except (LookupError, UnicodeDecodeError):
+            continue
+    return data
 
 
 def normalise_text(text: str) -> str:
@@ -136,11 +187,11 @@ def _leading(text: str) -> int:
 
 def _compose(text: str) -> str:
     """`text` in NFC, long runs of marks parted, in time linear in its length."""
-    long_run = _long_run()
-    composed = unicodedata.normalize("NFC", long_run.sub(_parted, text))
-    while long_run.search(composed):  # a letter can come apart into several marks
-        composed = unicodedata.normalize("NFC", long_run.sub(_parted, composed))
-    return composed
+    likely, sure = _long_runs()
+    while likely.search(text) and sure.search(text):
+        # again, since a letter can come apart into several marks
+        text = unicodedata.normalize("NFC", sure.sub(_parted, text))
+    return unicodedata.normalize("NFC", text)
 
 
 def _parted(run: re.Match[str]) -> str:
@@ -150,10 +201,16 @@ def _parted(run: re.Match[str]) -> str:
 
 
 @cache
-def _long_run() -> re.Pattern[str]:
-    """More marks than are allowed in a row: what NFC sorts, and what comes apart into such."""
-    sorted_ones = (chr(code) for code in range(sys.maxunicode + 1) if _is_mark(chr(code)))
-    return re.compile(f"[{''.join(sorted_ones)}]{{{_MARKS_IN_A_RUN + 1},}}")
+def _long_runs() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """More marks in a row than are allowed: what NFC sorts, or takes apart into such.
+
+    The first also finds runs of anything beyond U+FFFF. It is a class of characters that `re`
+    looks up in a table; for the second, the exact one, it goes through a list.
+    """
+    marks = "".join(each for each in map(chr, range(sys.maxunicode + 1)) if _is_mark(each))
+    others = re.sub(f"[{marks}]", "", "".join(map(chr, range(0x10000))))
+    many = f"{{{_MARKS_IN_A_RUN + 1},}}"
+    return re.compile(f"[^{re.escape(others)}]{many}"), re.compile(f"[{marks}]{many}")
 
 
 def _is_mark(character: str) -> bool:

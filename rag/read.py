@@ -13,22 +13,27 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from rag.dateline import dateline, first_line_title, line_date
-from rag.dates import parse_iso
+from rag.dateline import dateline, first_line_title, page_date
 from rag.errors import UnreadableItem
 from rag.normalise import (
+    UTF8_MARK,
+    UTF16_MARKS,
     article_from_fields,
+    decode,
+    decode_page,
     megabytes,
     normalise_line,
     normalise_text,
+    not_text,
     path_id,
     short_reason,
 )
@@ -43,7 +48,6 @@ UNPACKED_MARGIN_BYTES = 1024 * 1024
 Found = Article | Unreadable
 
 _ADDRESS = re.compile(r"https?:/", re.IGNORECASE)
-_UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _FENCE = re.compile(r"^(?:---|\.\.\.)$", re.MULTILINE)
 
 
@@ -80,20 +84,13 @@ def read_paths(
             if isinstance(file, Unreadable):
                 yield file
             else:
-                yield from _read_file(file, max_text_bytes, on_bytes or _ignore)
+                yield from _read_file(file, max_text_bytes, on_bytes or (lambda _: None))
 
 
 def size_of(paths: Iterable[str | Path]) -> int:
     """Bytes on the disk of all files that `read_paths` would open."""
     files = (file for path in paths for file in _find(os.fspath(path)))
     return sum(file.size for file in files if isinstance(file, _File))
-
-
-def _ignore(_: int) -> None:
-    """Tell nobody of progress."""
-
-
-# Finding files
 
 
 def _find(path: str) -> Iterator[_File | Unreadable]:
@@ -122,12 +119,12 @@ def _walk(root: str) -> Iterator[_File | Unreadable]:
 def _children(folder: str) -> list[tuple[str, bool]]:
     """Path of each entry of `folder` that is to be read, by name, and whether it is a folder."""
     with os.scandir(folder) as entries:
-        seen = sorted((entry.name, entry) for entry in entries if not entry.name.startswith("."))
+        seen = sorted((entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries)
     return [
-        (entry.path, entry.is_dir())
-        for name, entry in seen
-        if entry.is_dir(follow_symlinks=False)
-        or (_suffix(name)[0] in READERS and not entry.is_dir())
+        (path, is_folder)
+        for path, is_folder in seen
+        if not os.path.basename(path).startswith(".")
+        and (is_folder or (_suffix(path)[0] in READERS and not os.path.isdir(path)))
     ]
 
 
@@ -136,11 +133,10 @@ def _file(path: str) -> _File | Unreadable:
     suffix, gzipped = _suffix(path)
     try:
         status = os.stat(path)
-    except FileNotFoundError as error:
-        missing = "no such file or folder"
-        return Unreadable(item, str(error.strerror) if os.path.islink(path) else missing)
     except (OSError, ValueError) as error:
-        return Unreadable(item, _in_the_systems_words(error))
+        missing = isinstance(error, FileNotFoundError) and not os.path.islink(path)
+        words = "no such file or folder" if missing else _in_the_systems_words(error)
+        return Unreadable(item, words)
     if suffix not in READERS:
         known = ", ".join(READERS)
         named = f"{suffix!r}" if suffix else "a name without a suffix"
@@ -159,14 +155,11 @@ def _suffix(path: str) -> tuple[str, bool]:
 
 def _shown(path: str) -> str:
     """`path` for messages: what is no UTF-8 in a file name cannot be printed."""
-    return os.fsencode(path).decode(errors="replace")
+    return path.encode(errors="replace").decode()
 
 
 def _in_the_systems_words(error: Exception) -> str:
     return short_reason(str(getattr(error, "strerror", None) or error))
-
-
-# Reading one file
 
 
 class _Metered(io.FileIO):
@@ -175,11 +168,9 @@ class _Metered(io.FileIO):
     def __init__(self, path: str, on_bytes: Callable[[int], None]) -> None:
         super().__init__(path)
         self._on_bytes = on_bytes
-        self.seen = 0
 
     def readinto(self, buffer: Any, /) -> int | None:
         count = super().readinto(buffer)
-        self.seen += count or 0
         self._on_bytes(count or 0)
         return count
 
@@ -187,13 +178,13 @@ class _Metered(io.FileIO):
 def _read_file(file: _File, limit: int, on_bytes: Callable[[int], None]) -> Iterator[Found]:
     done = 0
 
-    def count(size: int) -> None:
+    def meter(size: int) -> None:
         nonlocal done
         done += size
         on_bytes(size)
 
     try:
-        with _opened(file, count) as stream:
+        with _opened(file, meter) as stream:
             yield from READERS[file.suffix](stream, file, limit)
     except Exception as error:  # whatever a parser trips over is the fault of this one file
         yield _as_unreadable(error, file.item)
@@ -203,7 +194,8 @@ def _read_file(file: _File, limit: int, on_bytes: Callable[[int], None]) -> Iter
 
 @contextmanager
 def _opened(file: _File, on_bytes: Callable[[int], None]) -> Iterator[io.BufferedReader]:
-    with io.BufferedReader(_Metered(file.path, on_bytes)) as stream:
+    stream: io.BufferedReader = io.BufferedReader(_Metered(file.path, on_bytes))
+    with stream:
         if not file.gzipped:
             yield stream
             return
@@ -214,6 +206,8 @@ def _opened(file: _File, on_bytes: Callable[[int], None]) -> Iterator[io.Buffere
 def _as_unreadable(error: Exception, item: str) -> Unreadable:
     if isinstance(error, UnreadableItem):
         return Unreadable(error.item, short_reason(error.reason))
+    if isinstance(error, UnicodeDecodeError):
+        return Unreadable(item, not_text(error, "utf-16"))
     if isinstance(error, gzip.BadGzipFile | EOFError | zlib.error):
         return Unreadable(item, short_reason(f"is not a sound gzip file: {error}"))
     if isinstance(error, OSError):
@@ -227,7 +221,7 @@ def _bound(limit: int) -> int:
 
 
 def _whole(stream: io.BufferedReader, file: _File, limit: int) -> bytes:
-    """All bytes of the file; UnreadableItem if it is empty or too large."""
+    """All bytes of the file, unpacked; UnreadableItem if it is empty or too large."""
     if file.size > FILE_TO_TEXT * limit:
         over = f"over the limit of {megabytes(FILE_TO_TEXT * limit)} for a file"
         reason = f"is {megabytes(file.size)}, {over} ({FILE_TO_TEXT} times RAG_MAX_TEXT_BYTES)"
@@ -240,32 +234,8 @@ def _whole(stream: io.BufferedReader, file: _File, limit: int) -> bytes:
     return data
 
 
-def _decode(data: bytes, item: str) -> str:
-    """UTF-8, or UTF-16 with a byte order mark; UnreadableItem for anything else."""
-    encoding = "utf-16" if data[:2] in _UTF16_MARKS else "utf-8"
-    try:
-        text = data.removeprefix(_UTF8_MARK).decode(encoding)
-    except UnicodeDecodeError as error:
-        if b"\0" in data and encoding == "utf-8":
-            raise UnreadableItem(item, "looks like a binary file") from None
-        raise UnreadableItem(item, _not_text(error, encoding)) from None
-    if "\0" in text:
-        raise UnreadableItem(item, "looks like a binary file")
-    return text
-
-
-def _not_text(error: UnicodeDecodeError, encoding: str) -> str:
-    found = f"is not {encoding.upper()} (byte 0x{error.object[error.start]:02x} at {error.start})"
-    if encoding != "utf-8":
-        return found
-    return f"{found}; convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
-
-
-# One reader per format
-
-
 def _read_text(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    yield _plain_article(_decode(_whole(stream, file, limit), file.item), file, limit)
+    yield _plain_article(decode(_whole(stream, file, limit), file.item), file, limit)
 
 
 def _plain_article(text: str, file: _File, limit: int) -> Article:
@@ -274,21 +244,29 @@ def _plain_article(text: str, file: _File, limit: int) -> Article:
         raise UnreadableItem(file.item, "is empty")
     title, rest = first_line_title(text)
     published_at = dateline(text, os.path.basename(file.path))
-    fields = {"title": title, "text": rest, "published_at": published_at}
+    return _article({"title": title, "text": rest, "published_at": published_at}, file, limit)
+
+
+def _article(fields: Mapping[str, object], file: _File, limit: int) -> Article:
     return article_from_fields(
         fields, item=file.item, fallback_id=file.id_at(), max_text_bytes=limit
     )
 
 
 def _read_markdown(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    text = normalise_text(_decode(_whole(stream, file, limit), file.item))
+    text = normalise_text(decode(_whole(stream, file, limit), file.item))
     if not text.startswith("---\n"):
         yield _plain_article(text, file, limit)
         return
     fields, body = _front_matter(text, file.item)
-    yield article_from_fields(
-        {**fields, "text": body}, item=file.item, fallback_id=file.id_at(), max_text_bytes=limit
-    )
+    yield _article({**fields, "text": body}, file, limit)
+
+
+class _FrontMatter(yaml.SafeLoader):
+    """The safe loader without merge keys, a few lines of which can ask for all the memory."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave `<<` as it is; no value is made of it, so that the front matter is refused."""
 
 
 def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:
@@ -298,7 +276,7 @@ def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:
         reason = "no line --- ends it in the first 65,536 characters"
         raise UnreadableItem(item, f"its front matter is not YAML: {reason}")
     try:
-        fields = yaml.safe_load(text[4 : end.start()])
+        fields = yaml.load(text[4 : end.start()], _FrontMatter)  # noqa: S506 - it is safe
     except yaml.MarkedYAMLError as error:
         at = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
         problem = f"{error.problem}{at}"
@@ -311,7 +289,7 @@ def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:
 
 
 def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    value = _parse_json(_decode(_whole(stream, file, limit), file.item), file.item)
+    value = _parse_json(decode(_whole(stream, file, limit), file.item), file.item)
     if not isinstance(value, list):
         yield _article_of_record(value, file.item, file.id_at(), limit)
         return
@@ -322,15 +300,105 @@ def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[F
 
 
 def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
+    head = stream.peek(1)
+    if b"\0" in head and head[:2] not in UTF16_MARKS:
+        raise UnreadableItem(file.item, "looks like a binary file")
     number = 0
-    is_empty = True
-    for number, line in enumerate(_lines(stream, _bound(limit)), 1):
+    for number, line in _lines(stream, _bound(limit)):
         item = f"{file.item}:{number}"
-        if line is None:
-            is_empty = False
-            yield Unreadable(item, f"the line is longer than {megabytes(_bound(limit))}")
-        elif line.removeprefix(_UTF8_MARK).strip():
-            is_empty = False
+        if line is not None:
             yield _article_of_line(line, item, file.id_at(number), limit)
-    if is_empty:
+            continue
+        reason = f"the line is longer than {megabytes(_bound(limit))}"
+        if file.gzipped:  # the rest of the line could unpack without end
+            raise UnreadableItem(item, f"{reason}; the rest of the file is not read")
+        yield Unreadable(item, reason)
+    if not number:
         raise UnreadableItem(file.item, "is empty")
+
+
+def _lines(stream: io.BufferedReader, bound: int) -> Iterator[tuple[int, bytes | None]]:
+    """Number, from 1, and UTF-8 of each line that is not blank; None for one over `bound` bytes."""
+    with _readline_of(stream) as readline:
+        for number in count(1):
+            line = readline(bound + 1)
+            if not line:
+                return
+            is_cut = len(line) > bound and not line.endswith(b"\n")
+            if is_cut or line.removeprefix(UTF8_MARK).strip():
+                yield number, None if is_cut else line
+            while is_cut and line:
+                line = readline(bound + 1)
+                is_cut = not line.endswith(b"\n")
+
+
+@contextmanager
+def _readline_of(stream: io.BufferedReader) -> Iterator[Callable[[int], bytes]]:
+    if stream.peek(2)[:2] not in UTF16_MARKS:
+        yield stream.readline
+        return
+    with io.TextIOWrapper(stream, "utf-16", newline="\n") as wide:
+        yield lambda size: wide.readline(size).encode()
+
+
+def _article_of_line(line: bytes, item: str, fallback_id: str, limit: int) -> Found:
+    try:
+        value = _parse_json(decode(line, item), item)
+    except UnreadableItem as error:
+        return _as_unreadable(error, item)
+    return _article_of_record(value, item, fallback_id, limit)
+
+
+def _article_of_record(value: object, item: str, fallback_id: str, limit: int) -> Found:
+    if not isinstance(value, dict):
+        return Unreadable(item, "is not a JSON object")
+    try:
+        return article_from_fields(value, item=item, fallback_id=fallback_id, max_text_bytes=limit)
+    except Exception as error:  # as for a file: one record never stops the rest
+        return _as_unreadable(error, item)
+
+
+def _parse_json(text: str, item: str) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UnreadableItem(item, "is not JSON that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise UnreadableItem(item, f"is not JSON: {error}") from None
+
+
+def _read_page(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
+    import trafilatura  # half a second, and only pages need it
+
+    tree = trafilatura.load_html(decode_page(_whole(stream, file, limit), file.item))
+    page = tree is not None and trafilatura.bare_extraction(
+        tree, with_metadata=True, include_comments=False
+    )
+    if not (page and page.text and page.text.strip()):
+        raise UnreadableItem(file.item, "no article text was found in the page")
+    text = normalise_text("\n\n".join(page.text.split("\n")))
+    title = normalise_line(page.title or "")
+    body = text.removeprefix(title).lstrip("\n") if text.startswith(f"{title}\n") else text
+    fields = {
+        "title": title,
+        "text": body,
+        "source": page.sitename,
+        "author": (page.author or "").replace("; ", ", "),
+        "url": page.url,
+        "published_at": page_date(tree, page.url) or dateline(text, ""),
+    }
+    yield _article(fields, file, limit)
+
+
+Reader = Callable[[io.BufferedReader, _File, int], Iterator[Found]]
+READERS: dict[str, Reader] = {
+    ".md": _read_markdown,
+    ".markdown": _read_markdown,
+    ".txt": _read_text,
+    ".text": _read_text,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".json": _read_json,
+    ".html": _read_page,
+    ".htm": _read_page,
+}

@@ -1,0 +1,174 @@
+"""Evaluation sets: a folder in BEIR form, or a question set of one's own.
+
+BEIR form (Thakur and others 2021, arXiv:2104.08663): `corpus.jsonl`, `queries.jsonl` and
+`qrels.tsv` or `qrels/test.tsv`, plain or gzipped. A question set is one JSON Lines file; the README
+of `eval/` gives its fields.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TextIO
+
+from rag.errors import InvalidRequest, UnreadableItem
+from rag.normalise import article_from_fields
+from rag.types import Article, Unreadable
+
+
+class QuestionType(StrEnum):
+    """What a question asks for."""
+
+    WHO = "who"
+    WHEN = "when"
+    WHERE = "where"
+    HOW_MANY = "how_many"
+    WHAT = "what"
+    WHY = "why"
+    SEVERAL = "several"
+    UNANSWERABLE = "unanswerable"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Whole sentences of an article that answer a question, verbatim."""
+
+    article: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with what answers it: every fact of `answers`, in one of its spellings, stands in
+    each evidence. One that the archive does not answer has neither."""
+
+    id: str
+    type: QuestionType
+    text: str
+    answers: tuple[tuple[str, ...], ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeirSet:
+    """Where the parts of a set in BEIR form are."""
+
+    name: str
+    corpus: Path
+    queries: Path
+    qrels: Path
+
+
+def is_beir(path: Path) -> bool:
+    """Whether `path` is a folder with a corpus."""
+    return path.is_dir() and _part(path, "corpus.jsonl") is not None
+
+
+def open_beir(folder: Path) -> BeirSet:
+    """The set in `folder`. Raises InvalidRequest naming the part that is missing."""
+    parts = {
+        "corpus": _part(folder, "corpus.jsonl"),
+        "queries": _part(folder, "queries.jsonl"),
+        "qrels": _part(folder, "qrels.tsv") or _part(folder, "qrels/test.tsv"),
+    }
+    for name, file in parts.items():
+        if file is None:
+            raise InvalidRequest("set", f"{folder} has no {name} in BEIR form")
+    return BeirSet(folder.resolve().name, **{name: file for name, file in parts.items() if file})
+
+
+def beir_articles(beir: BeirSet, *, max_text_bytes: int) -> Iterator[Article | Unreadable]:
+    """The documents of the corpus as articles. None is dropped: one that has neither a title nor a
+    text is judged all the same, and gets its id for a title."""
+    for at, record in _records(beir.corpus):
+        item = f"{beir.corpus.name}:{at}"
+        words = f"{record.get('title') or ''}{record.get('text') or ''}".strip()
+        fields = record if words else record | {"title": str(record.get("_id"))}
+        try:
+            yield article_from_fields(fields, item=item, max_text_bytes=max_text_bytes)
+        except UnreadableItem as error:
+            yield Unreadable(error.item, error.reason)
+
+
+def beir_queries(beir: BeirSet) -> dict[str, str]:
+    """Query texts by query id, those that are judged."""
+    judged = beir_qrels(beir)
+    texts = {str(fields["_id"]): str(fields["text"]) for _, fields in _records(beir.queries)}
+    missing = judged.keys() - texts.keys()
+    if missing:
+        raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
+    return {query_id: text for query_id, text in texts.items() if query_id in judged}
+
+
+def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
+    """Judgements: by query id, the relevance of each document id."""
+    qrels: dict[str, dict[str, int]] = {}
+    with _text(beir.qrels) as stream:
+        for at, row in enumerate(csv.reader(stream, delimiter="\t"), start=1):
+            if at == 1 and not row[-1].lstrip("-").isdigit():
+                continue
+            try:
+                query_id, document_id, relevance = row
+                qrels.setdefault(query_id, {})[document_id] = int(relevance)
+            except ValueError:
+                problem = f"{beir.qrels}:{at} is not query id, document id, relevance"
+                raise InvalidRequest("set", problem) from None
+    return qrels
+
+
+def read_questions(file: Path) -> list[Question]:
+    """A question set. Raises InvalidRequest naming the line that is wrong."""
+    questions = []
+    for at, fields in _records(file):
+        try:
+            questions.append(_question(fields))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest("set", f"{file}:{at} is not a question: {error!r}") from None
+    if not questions:
+        raise InvalidRequest("set", f"{file} holds no question")
+    return questions
+
+
+def _question(fields: dict[str, Any]) -> Question:
+    question = Question(
+        id=str(fields["id"]),
+        type=QuestionType(fields["type"]),
+        text=str(fields["question"]),
+        answers=tuple(tuple(str(s) for s in spellings) for spellings in fields["answers"]),
+        evidence=tuple(Evidence(str(e["article"]), str(e["quote"])) for e in fields["evidence"]),
+    )
+    if (question.type is QuestionType.UNANSWERABLE) == bool(question.evidence):
+        raise ValueError("evidence goes with every type but unanswerable")
+    return question
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and fields of each line."""
+    try:
+        with _text(file) as stream:
+            for at, line in enumerate(stream, start=1):
+                if line.strip():
+                    fields = json.loads(line)
+                    if not isinstance(fields, dict):
+                        raise ValueError(f"line {at} is not a JSON object")
+                    yield at, fields
+    except (OSError, ValueError) as error:
+        raise InvalidRequest("set", f"{file} cannot be read: {error}") from None
+
+
+def _text(file: Path) -> TextIO:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8", newline="")
+    return file.open(encoding="utf-8", newline="")
+
+
+def _part(folder: Path, name: str) -> Path | None:
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file():
+            return file
+    return None

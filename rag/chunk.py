@@ -5,9 +5,11 @@ Every offset is a code point of the text. Passages never overlap and together ho
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from sentencex import get_sentence_boundaries
 
@@ -21,14 +23,15 @@ Counter = Callable[[Sequence[str]], list[int]]
 PASSAGE_TOKENS = 100
 """The budget. About 100 did better than 180 on long news articles (DESIGN's table, README's)."""
 
-MERGE_BELOW = 0.25
-"""A last passage smaller than this part of the budget joins the one before it."""
-
 COUNT_AT_ONCE = 512
 """Sentences tokenised in one call: a tokenizer's result is a hundred times its text in memory."""
 
 LONG_SENTENCE_CHARACTERS = 4_000
 """Longer ones are cut before they are counted, for the same reason."""
+
+SEGMENT_CHARACTERS = 8_000
+"""A longer paragraph is segmented a part at a time: where nothing parts its words, as in Chinese,
+sentencex takes time square in its length."""
 
 WRAP_WIDTHS = range(40, 121)
 """Widths of line, in characters, at which running text is wrapped by hand or by mail programs."""
@@ -46,39 +49,40 @@ def sentences(text: str) -> list[tuple[int, int]]:
     """
     return [
         trimmed
-        for start, end in _paragraphs(text)
-        for boundary in get_sentence_boundaries("en", text[start:end])
-        if (trimmed := _trim(text, start + boundary["start_index"], start + boundary["end_index"]))
+        for paragraph in _paragraphs(text)
+        for start, end in _segmented(text, *paragraph)
+        if (trimmed := _trim(text, start, end))
     ]
 
 
 def chunk(text: str, count: Counter, *, budget: int, limit: int) -> list[Span]:
-    """Passages of `text`, in order.
+    """Passages of `text`, in order and of about equal length.
 
-    `budget`: tokens a passage should not exceed. `limit`: tokens that it cannot exceed, at least
-    `budget`; a longer sentence is split. A text without a sentence gives one empty span.
+    `budget`: tokens that a passage has at most on average. `limit`: tokens that none exceeds, at
+    least `budget`; a longer sentence is split. A text without a sentence gives one empty span.
     """
     if not 0 < budget <= limit:
         raise ValueError(f"budget {budget} must be positive and at most limit {limit}")
+    units = list(_counted(text, count, limit))
+    total = sum(unit.tokens for unit in units)
+    share = total / max(1, math.ceil(total / budget))
     spans: list[Span] = []
-    open_span: Span | None = None
-    for start, end, tokens in _counted(text, count, limit):
-        if open_span is not None and open_span.tokens + tokens <= budget:
-            open_span = _joined(open_span, Span(start, end, tokens, ((start, end),)))
-            continue
-        if open_span is not None:
-            spans.append(open_span)
-        open_span = Span(start, end, tokens, ((start, end),))
-    if open_span is None:
-        return [Span(0, 0, 0, ())]
-    if spans and _belongs_to(spans[-1], open_span, budget, limit):
-        open_span = _joined(spans.pop(), open_span)
-    return [*spans, open_span]
+    before, place = 0, -1
+    for unit in units:
+        # A sentence belongs to the share of the text that its middle falls into.
+        its_place = int((before + unit.tokens / 2) / share) if share else 0
+        before += unit.tokens
+        if its_place == place and spans[-1].tokens + unit.tokens <= limit:
+            spans[-1] = _joined(spans[-1], unit)
+        else:
+            spans.append(unit)
+        place = its_place
+    return spans or [Span(0, 0, 0, ())]
 
 
 def clip_words(text: str, count: Counter, limit: int) -> str:
     """The longest run of whole words from the start of `text` with at most `limit` tokens."""
-    if len(text) <= limit or count([text])[0] <= limit:
+    if count([text])[0] <= limit:
         return text
     ends = [match.start() for match in _SPACE.finditer(text)] or [limit]
     low, high = 0, len(ends) - 1
@@ -110,6 +114,21 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         start += len(line) + 1
 
 
+def _segmented(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Sentences of one paragraph, white space around them included."""
+    while start < end:
+        stop = end
+        if end - start > SEGMENT_CHARACTERS:
+            half = SEGMENT_CHARACTERS // 2
+            stop = _best_boundary(text, start + half, start + SEGMENT_CHARACTERS)
+        found = [each["end_index"] for each in get_sentence_boundaries("en", text[start:stop])]
+        if stop < end and len(found) > 1:
+            found.pop()  # it may go on
+        for left, right in pairwise([0, *found]):
+            yield start + left, start + right
+        start += found[-1]
+
+
 def _is_wrapped(lines: Sequence[str]) -> bool:
     """Whether each line was broken because the next word did not fit into the widest line."""
     width = max(map(len, lines))
@@ -132,8 +151,8 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
     return (start, end) if start < end else None
 
 
-def _counted(text: str, count: Counter, limit: int) -> Iterator[tuple[int, int, int]]:
-    """Each sentence with its tokens; what is over `limit` comes in pieces that are not."""
+def _counted(text: str, count: Counter, limit: int) -> Iterator[Span]:
+    """Each sentence as a span; what is over `limit` comes in pieces that are not."""
     pieces = [
         piece
         for start, end in sentences(text)
@@ -143,7 +162,7 @@ def _counted(text: str, count: Counter, limit: int) -> Iterator[tuple[int, int, 
         some = pieces[at : at + COUNT_AT_ONCE]
         counts = count([text[start:end] for start, end in some])
         for (start, end), tokens in zip(some, counts, strict=True):
-            yield from _split(text, (start, end, tokens), count, limit)
+            yield from _split(text, Span(start, end, tokens, ((start, end),)), count, limit)
 
 
 def _cut(text: str, start: int, end: int, characters: int) -> Iterator[tuple[int, int]]:
@@ -156,19 +175,17 @@ def _cut(text: str, start: int, end: int, characters: int) -> Iterator[tuple[int
         yield right
 
 
-def _split(
-    text: str, piece: tuple[int, int, int], count: Counter, limit: int
-) -> Iterator[tuple[int, int, int]]:
-    start, end, tokens = piece
-    if tokens <= limit or end - start < 2:
+def _split(text: str, piece: Span, count: Counter, limit: int) -> Iterator[Span]:
+    start, end = piece.start, piece.end
+    if piece.tokens <= limit or end - start < 2:
         yield piece
         return
-    quarter = (end - start) // 4
-    at = _best_boundary(text, start + max(quarter, 1), end - quarter)
+    quarter = max((end - start) // 4, 1)
+    at = _best_boundary(text, start + quarter, end - quarter)
     halves = [half for half in (_trim(text, start, at), _trim(text, at, end)) if half]
     counts = count([text[left:right] for left, right in halves])
-    for (left, right), half_tokens in zip(halves, counts, strict=True):
-        yield from _split(text, (left, right, half_tokens), count, limit)
+    for (left, right), tokens in zip(halves, counts, strict=True):
+        yield from _split(text, Span(left, right, tokens, ((left, right),)), count, limit)
 
 
 def _best_boundary(text: str, low: int, high: int) -> int:
@@ -192,10 +209,6 @@ def _continues(character: str) -> bool:
         "Cf",
         "Sk",
     )
-
-
-def _belongs_to(previous: Span, last: Span, budget: int, limit: int) -> bool:
-    return last.tokens < MERGE_BELOW * budget and previous.tokens + last.tokens <= limit
 
 
 def _joined(left: Span, right: Span) -> Span:

@@ -71,7 +71,7 @@ _SMALL_WORD = re.compile(r"al|and|das?|de[lnr]?|d[io]|du|el|l[ae]s?|los|o[fn]|th
 _FILE_DATE = re.compile(
     r"(?<!\d)(?:(\d{4})([-_])(\d{2})\2(\d{2})|((?:19|20)\d{2})(\d{2})(\d{2}))(?!\d)"
 )
-_HEADING = re.compile(r"#{1,6}\s+")
+_HEADING = re.compile(r"\A#{1,6}\s+")
 _WORD = r"[^\s\d.,:]+\.?"  # vowel signs of Indic scripts are no \w
 _FOREIGN_SHAPES = tuple(
     re.compile(shape)
@@ -96,6 +96,7 @@ _TIMES = (
     "//time[@datetime][not(ancestor::nav or ancestor::aside or ancestor::footer or ancestor::li"
     " or ancestor::td or ancestor::blockquote or ancestor::figcaption)]"
 )
+_INLINE = frozenset({"a", "abbr", "b", "em", "i", "small", "span", "strong"})
 BYLINE_CHARACTERS = 40  # around a <time>; more is running text
 
 
@@ -110,7 +111,7 @@ def first_line_title(text: str) -> tuple[str, str]:
     if not lines:
         return "", text
     line = next((each for each in lines if not line_date(each[0])), lines[0])
-    title = " ".join(_HEADING.sub("", line[0].strip(), count=1).split())
+    title = " ".join(_HEADING.sub("", line[0].strip()).split())
     before, after = text[: line.start()].rstrip(), text[line.end() :].lstrip("\n")
     if after.strip() and len(title) <= TITLE_LINE_CHARACTERS:
         return title, f"{before}\n\n{after}" if before else after
@@ -145,15 +146,18 @@ def line_date(line: str) -> str | None:
 
 
 def page_date(tree: Any, url: str | None) -> str | None:
-    """When a page says it was published. Not the page library's answer, which reads dates out of
-    running text, takes the day of a change for want of another, and knows no year before 1995.
+    """ISO date or date-time at which a parsed page says that it was published, or None.
+
+    This is not the page library's answer, which reads dates out of running text, takes the day
+    of a change for want of another, and knows no year before 1990. `url` is the page's address.
     """
     for value in _date_marks(tree, url or ""):
         try:
-            return parse_iso(value).iso
+            found: str | None = parse_iso(value).iso
         except ValueError:
-            if found := line_date(value):
-                return found
+            found = line_date(value)
+        if found and FIRST_YEAR <= int(found[:4]) <= LAST_YEAR:  # year 1 stands for no date
+            return found
     return None
 
 
@@ -256,16 +260,14 @@ def _date_marks(tree: Any, url: str) -> Iterator[str]:
         yield from _JSON_PUBLISHED.findall(script.text or "")
     times = [time for time in tree.xpath(_TIMES) if "updated" not in time.get("class", "")]
     yield from (time.get("datetime") for time in times if time.get("itemprop") == "datePublished")
-    yield from ("-".join(found[::2]) for found in _ADDRESS_DATE.findall(url))
+    yield from ("-".join(found.group(1, 3, 4)) for found in _ADDRESS_DATE.finditer(url))
     yield from (time.get("datetime") for time in times if _is_byline(time))
 
 
 def _is_byline(time: Any) -> bool:
     """Whether a <time> stands by itself or in a byline, rather than in running text."""
-    block = time.getparent()
-    while block.tag in ("span", "a", "b", "i", "em", "strong", "small") and len(block):
-        block = block.getparent()
-    around = [block.text, *(child.tail for child in block)]
+    block = next((each for each in time.iterancestors() if each.tag not in _INLINE), time)
     if block.tag == "p":
         return line_date(" ".join(block.text_content().split())) is not None
-    return len(" ".join(filter(None, around)).strip()) <= BYLINE_CHARACTERS
+    around = filter(None, [block.text, *(child.tail for child in block)])
+    return len(" ".join(" ".join(around).split())) <= BYLINE_CHARACTERS

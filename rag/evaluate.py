@@ -93,7 +93,9 @@ def rank_articles(searcher: Searcher, question: str) -> dict[str, list[str]]:
             ranking = searcher.rank(snapshot, question, depth=depth)
             for stage, places in ranked.items():
                 _extend(places, ranking, STAGES[stage])
-            short = any(len(articles) < ARTICLES for articles in ranked.values())
+            short = {stage for stage, articles in ranked.items() if len(articles) < ARTICLES}
+            if np.count_nonzero(ranking.candidates.lexical) < depth:
+                short.discard("lexical")  # every passage that has a word of the question is there
             if not short or depth >= len(snapshot.columns.alive):
                 break
             depth *= 4

@@ -30,17 +30,24 @@ ENCODE_AT_ONCE = 128
 HEADER_TOKENS = 64
 """The title stands before each passage in what is encoded; a longer one is clipped at a word."""
 
+JOINT_TOKENS = 8
+"""Room for what some tokenizers add where title and sentences are joined."""
+
 ATTEMPTS = 3
 """How often a batch is encoded anew because another writer erased encodings it counted on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: articles settled, passages and tokens encoded, since its start."""
+    """How far a run has come: articles settled, passages and tokens encoded, since its start.
+
+    `batch_part`: how much of the batch at hand is encoded, 0 to 1.
+    """
 
     articles: int = 0
     passages: int = 0
     tokens: int = 0
+    batch_part: float = 0.0
 
 
 @dataclass(slots=True)
@@ -161,7 +168,7 @@ class _Run:
 
     def _draft(self, article: Article) -> None:
         header = clip_words(article.title, self._encoder.count, HEADER_TOKENS)
-        limit = self._encoder.window - HEADER_TOKENS
+        limit = self._encoder.window - HEADER_TOKENS - JOINT_TOKENS
         budget = min(self._budget, limit)
         passages = []
         for span in chunk(article.text, self._encoder.count, budget=budget, limit=limit):
@@ -201,13 +208,16 @@ class _Run:
             keys = missing[at : at + ENCODE_AT_ONCE]
             some = self._encoder.encode_passages([self._texts[key] for key in keys])
             encodings.update(zip(keys, some, strict=True))
-            self._advance(passages=len(keys), tokens=sum(encoding.tokens for encoding in some))
+            tokens = sum(encoding.tokens for encoding in some)
+            self._advance(passages=len(keys), tokens=tokens, part=len(encodings) / len(missing))
         return encodings
 
-    def _advance(self, *, articles: int = 0, passages: int = 0, tokens: int = 0) -> None:
+    def _advance(
+        self, *, articles: int = 0, passages: int = 0, tokens: int = 0, part: float = 0.0
+    ) -> None:
         before = self._progress
         self._progress = Progress(
-            before.articles + articles, before.passages + passages, before.tokens + tokens
+            before.articles + articles, before.passages + passages, before.tokens + tokens, part
         )
         self._tell(self._progress)
 

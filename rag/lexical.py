@@ -6,8 +6,11 @@ replaces a marker document that carries the generation, since the binding has no
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ LONGEST_WORD = 60
 """Longer runs of letters and digits are not words; tantivy's own limit is far above."""
 
 ANALYZER = "words"
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 STOP_WORDS = frozenset(
     [
@@ -171,7 +176,7 @@ class Analyzer:
 
     def terms(self, text: str) -> list[Term]:
         """The words of `text` in order, with code-point offsets."""
-        tokens = self._analyzer.pre_tokenize(text).tokens
+        tokens = self._analyzer.pre_tokenize(_SURROGATE.sub("\ufffd", text)).tokens
         return [Term(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
 
     def question_terms(self, text: str) -> list[str]:
@@ -192,7 +197,7 @@ class LexicalSearcher:
         self.documents = searcher.num_docs - len(marker)
 
     def search(self, terms: Sequence[str], depth: int, scope: Scope) -> tuple[Numbers, Floats]:
-        """The `depth` best passages within `scope` that have a term, with BM25 scores, best first."""
+        """The `depth` best passages within `scope` that have a term, best first, with scores."""
         if not terms or not self.documents:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         conditions = _conditions(scope)
@@ -262,12 +267,34 @@ class LexicalIndex:
     def rebuild(self, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
         self._index = None
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
-        index = tantivy.Index(SCHEMA, path=str(self._folder))
+        self._clear()
+        try:
+            index = tantivy.Index(SCHEMA, path=str(self._folder))
+        except ValueError as error:
+            raise StorageFailed(str(self._folder), str(error)) from error
         self.analyzer.register(index)
         self._write(index, generation, documents, ())
         self._index = index
+
+    def changed_files(self) -> Iterator[str]:
+        """Names of the newest commit's files that are not as they were written."""
+        meta = json.loads((self._folder / "meta.json").read_bytes())
+        for segment in meta["segments"]:
+            name = segment["segment_id"].replace("-", "")
+            deletes = f"{name}.{(segment['deletes'] or {}).get('opstamp')}.del"
+            for file in sorted(self._folder.glob(f"{name}.*")):
+                if (file.suffix != ".del" or file.name == deletes) and not _as_written(file):
+                    yield file.name
+
+    def _clear(self) -> None:
+        """Put an empty folder in place. What was there is moved out of the way before it is
+        deleted: a reader that looks at it meanwhile would put its lock file into it."""
+        aside = self._folder.with_name(f"{self._folder.name}.old")
+        _delete(aside)
+        if self._folder.exists():
+            self._folder.rename(aside)
+        _delete(aside)
+        self._folder.mkdir(parents=True)
 
     def _open(self) -> tantivy.Index:
         index = tantivy.Index.open(str(self._folder))
@@ -298,6 +325,27 @@ class LexicalIndex:
             writer.wait_merging_threads()
         except ValueError as error:
             raise StorageFailed(str(self._folder), str(error)) from error
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _as_written(file: Path) -> bool:
+    """Whether a file has the checksum that tantivy put into its footer: JSON, whose length stands
+    in the last bytes but four."""
+    try:
+        data = np.memmap(file, mode="r")
+        end = len(data) - 8
+        start = end - int.from_bytes(data[end : end + 4].tobytes(), "little")
+        return bool(zlib.crc32(data[:start]) == json.loads(data[start:end].tobytes())["crc"])
+    except FileNotFoundError:
+        return True  # a writer has merged it into another meanwhile
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _document(document: LexicalDocument) -> tantivy.Document:

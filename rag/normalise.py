@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 import re
@@ -35,6 +36,7 @@ _LEADING = re.compile(r"[\s\ufeff]*")
 _MARKS_IN_A_RUN = 30
 _PART = "\u034f"
 
+STRAY_CHARACTERS = 200  # per byte that a page's declared charset does not know
 _PAGE_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
 # The encodings that pages are written in. Python knows more under such names, some of them
 # programs rather than encodings, and one that takes time square in the length.
@@ -58,7 +60,14 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 # Never `date`: in such records it is as often the day of a crawl or of an update.
 _FROM_METADATA = ("title", "source", "author", "url", "published_at")
-_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+_KINDS = (
+    (bool, "true or false"),  # before numbers: it is one of them
+    (int | float, "a number"),
+    (str, "text"),
+    (list, "a list"),
+    (date, "a date"),
+    (Mapping, "an object"),
+)
 
 
 def decode(data: bytes, item: str) -> str:
@@ -83,22 +92,38 @@ def not_text(error: UnicodeDecodeError, encoding: str) -> str:
     return f"{found}; convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
 
 
-def decode_page(data: bytes, item: str) -> str | bytes:
-    """A page as text; as bytes, for the page library to guess, if it does not say what it is."""
+def decode_page(data: bytes, item: str) -> str:
+    """A page as text: UTF-8 if it is that, else in the charset it declares.
+
+    UnreadableItem if it is neither: what a library guesses from the bytes is often wrong, and
+    nobody would notice. As in a browser, a few stray bytes in a declared charset become U+FFFD.
+    """
     if data[:2] in UTF16_MARKS or b"\0" in data:
         return decode(data, item)
-    declared = _PAGE_CHARSET.search(data[:4096])
-    name = declared[1].decode("ascii", "replace").lower() if declared else ""
-    names = ["utf-8", name] if _PAGE_ENCODING.fullmatch(name) else ["utf-8"]
-    if name.startswith("iso-2022"):  # seven bits, so it would pass for UTF-8
-        names.reverse()
-    for each in names:
+    declared = _declared_encoding(data)
+    problem = f"is not in the charset it declares, {declared}"
+    if not declared.startswith("iso-2022"):  # seven bits, so it would pass for UTF-8
         try:
-            # as browsers do: what says Latin-1 is meant to be its superset
-            return data.decode("cp1252" if each in ("iso-8859-1", "latin1") else each)
-        except (LookupError, UnicodeDecodeError):
-            continue
-    return data
+            return data.removeprefix(UTF8_MARK).decode()
+        except UnicodeDecodeError as error:
+            problem = not_text(error, "utf-8")
+    if declared:
+        text = data.decode(declared, "replace")
+        if text.count("\ufffd") * STRAY_CHARACTERS <= len(text):
+            return text
+    raise UnreadableItem(item, problem)
+
+
+def _declared_encoding(data: bytes) -> str:
+    """Python's name of the charset that a page declares; empty for none that is known."""
+    declared = _PAGE_CHARSET.search(data[:4096])
+    name = declared[1].decode().lower() if declared else ""
+    if name in ("iso-8859-1", "latin1"):  # as in a browser, its superset is meant
+        return "cp1252"
+    try:
+        return name if _PAGE_ENCODING.fullmatch(name) and codecs.lookup(name) else ""
+    except LookupError:
+        return ""
 
 
 def normalise_text(text: str) -> str:
@@ -351,6 +376,5 @@ def _utf8_length(text: str) -> int:
 
 
 def _wrong_type(item: str, name: str, wanted: str, value: object) -> UnreadableItem:
-    other = "an object" if isinstance(value, Mapping) else type(value).__name__
-    kind = _KINDS.get(type(value), other)
+    kind = next((words for kind, words in _KINDS if isinstance(value, kind)), "something else")
     return UnreadableItem(item, f"its {name} must be {wanted}, not {kind}")

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -196,11 +196,11 @@ def _read_file(file: _File, limit: int, on_bytes: Callable[[int], None]) -> Iter
 def _opened(file: _File, on_bytes: Callable[[int], None]) -> Iterator[io.BufferedReader]:
     stream: io.BufferedReader = io.BufferedReader(_Metered(file.path, on_bytes))
     with stream:
-        if not file.gzipped:
+        if file.gzipped:
+            with gzip.GzipFile(fileobj=stream) as unpacked:
+                yield io.BufferedReader(cast(io.RawIOBase, unpacked))
+        else:
             yield stream
-            return
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            yield io.BufferedReader(cast(io.RawIOBase, unpacked))
 
 
 def _as_unreadable(error: Exception, item: str) -> Unreadable:
@@ -221,30 +221,31 @@ def _bound(limit: int) -> int:
 
 
 def _whole(stream: io.BufferedReader, file: _File, limit: int) -> bytes:
-    """All bytes of the file, unpacked; UnreadableItem if it is empty or too large."""
+    """All bytes of the file, unpacked; UnreadableItem if they are too many."""
     if file.size > FILE_TO_TEXT * limit:
-        over = f"over the limit of {megabytes(FILE_TO_TEXT * limit)} for a file"
-        reason = f"is {megabytes(file.size)}, {over} ({FILE_TO_TEXT} times RAG_MAX_TEXT_BYTES)"
-        raise UnreadableItem(file.item, reason)
+        most = f"{megabytes(FILE_TO_TEXT * limit)} ({FILE_TO_TEXT} times RAG_MAX_TEXT_BYTES)"
+        raise UnreadableItem(file.item, f"is {megabytes(file.size)}, over the limit of {most}")
     data = stream.read(_bound(limit) + 1)
     if len(data) > _bound(limit):
         raise UnreadableItem(file.item, f"unpacks to more than {megabytes(_bound(limit))}")
-    if not data.strip():
-        raise UnreadableItem(file.item, "is empty")
     return data
 
 
+def _text(stream: io.BufferedReader, file: _File, limit: int) -> str:
+    text = decode(_whole(stream, file, limit), file.item)
+    if not text.strip("\ufeff \t\r\n"):
+        raise UnreadableItem(file.item, "is empty")
+    return text
+
+
 def _read_text(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    yield _plain_article(decode(_whole(stream, file, limit), file.item), file, limit)
+    yield _plain_article(normalise_text(_text(stream, file, limit)), file, limit)
 
 
 def _plain_article(text: str, file: _File, limit: int) -> Article:
-    text = normalise_text(text)
-    if not text:
-        raise UnreadableItem(file.item, "is empty")
     title, rest = first_line_title(text)
-    published_at = dateline(text, os.path.basename(file.path))
-    return _article({"title": title, "text": rest, "published_at": published_at}, file, limit)
+    day = dateline(text, os.path.basename(file.path))
+    return _article({"title": title, "text": rest, "published_at": day}, file, limit)
 
 
 def _article(fields: Mapping[str, object], file: _File, limit: int) -> Article:
@@ -254,12 +255,12 @@ def _article(fields: Mapping[str, object], file: _File, limit: int) -> Article:
 
 
 def _read_markdown(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    text = normalise_text(decode(_whole(stream, file, limit), file.item))
+    text = normalise_text(_text(stream, file, limit))
     if not text.startswith("---\n"):
         yield _plain_article(text, file, limit)
-        return
-    fields, body = _front_matter(text, file.item)
-    yield _article({**fields, "text": body}, file, limit)
+    else:
+        fields, body = _front_matter(text, file.item)
+        yield _article({**fields, "text": body}, file, limit)
 
 
 class _FrontMatter(yaml.SafeLoader):
@@ -272,24 +273,21 @@ class _FrontMatter(yaml.SafeLoader):
 def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:
     """Fields and body of a normalised text that begins with a line `---`."""
     end = _FENCE.search(text, 4, 4 + MAX_FRONT_MATTER_CHARACTERS)
-    if end is None:
-        reason = "no line --- ends it in the first 65,536 characters"
-        raise UnreadableItem(item, f"its front matter is not YAML: {reason}")
     try:
+        if end is None:
+            raise yaml.YAMLError("no line --- ends it in the first 65,536 characters")
         fields = yaml.load(text[4 : end.start()], _FrontMatter)  # noqa: S506 - it is safe
-    except yaml.MarkedYAMLError as error:
-        at = f" in line {error.problem_mark.line + 2}" if error.problem_mark else ""
-        problem = f"{error.problem}{at}"
-        raise UnreadableItem(item, f"its front matter is not YAML: {problem}") from None
+        if not isinstance(fields, dict | None):
+            raise yaml.YAMLError("it has no lines of the form name: value")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UnreadableItem(item, f"its front matter is not YAML: {error}") from None
-    if fields is not None and not isinstance(fields, dict):
-        raise UnreadableItem(item, "its front matter is not YAML: no lines of the form name: value")
+        mark = getattr(error, "problem_mark", None)
+        problem = f"{getattr(error, 'problem', error)}{f' in line {mark.line + 2}' if mark else ''}"
+        raise UnreadableItem(item, f"its front matter is not YAML: {problem}") from None
     return fields or {}, text[end.end() :]
 
 
 def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    value = _parse_json(decode(_whole(stream, file, limit), file.item), file.item)
+    value = _parse_json(_text(stream, file, limit), file.item)
     if not isinstance(value, list):
         yield _article_of_record(value, file.item, file.id_at(), limit)
         return
@@ -300,8 +298,8 @@ def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[F
 
 
 def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
-    head = stream.peek(1)
-    if b"\0" in head and head[:2] not in UTF16_MARKS:
+    head = stream.peek(1).removeprefix(UTF8_MARK).lstrip()
+    if b"\0" in head and not head.startswith((b"{", *UTF16_MARKS)):
         raise UnreadableItem(file.item, "looks like a binary file")
     number = 0
     for number, line in _lines(stream, _bound(limit)):
@@ -320,33 +318,28 @@ def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iter
 def _lines(stream: io.BufferedReader, bound: int) -> Iterator[tuple[int, bytes | None]]:
     """Number, from 1, and UTF-8 of each line that is not blank; None for one over `bound` bytes."""
     with _readline_of(stream) as readline:
-        for number in count(1):
-            line = readline(bound + 1)
-            if not line:
-                return
+        for number, line in enumerate(iter(partial(readline, bound + 1), b""), 1):
             is_cut = len(line) > bound and not line.endswith(b"\n")
             if is_cut or line.removeprefix(UTF8_MARK).strip():
                 yield number, None if is_cut else line
-            while is_cut and line:
-                line = readline(bound + 1)
-                is_cut = not line.endswith(b"\n")
+            while is_cut and (rest := readline(bound + 1)):
+                is_cut = not rest.endswith(b"\n")
 
 
 @contextmanager
 def _readline_of(stream: io.BufferedReader) -> Iterator[Callable[[int], bytes]]:
-    if stream.peek(2)[:2] not in UTF16_MARKS:
+    if stream.peek(2)[:2] in UTF16_MARKS:
+        with io.TextIOWrapper(stream, "utf-16", newline="\n") as wide:
+            yield lambda size: wide.readline(size).encode()
+    else:
         yield stream.readline
-        return
-    with io.TextIOWrapper(stream, "utf-16", newline="\n") as wide:
-        yield lambda size: wide.readline(size).encode()
 
 
 def _article_of_line(line: bytes, item: str, fallback_id: str, limit: int) -> Found:
     try:
-        value = _parse_json(decode(line, item), item)
+        return _article_of_record(_parse_json(decode(line, item), item), item, fallback_id, limit)
     except UnreadableItem as error:
         return _as_unreadable(error, item)
-    return _article_of_record(value, item, fallback_id, limit)
 
 
 def _article_of_record(value: object, item: str, fallback_id: str, limit: int) -> Found:
@@ -390,8 +383,7 @@ def _read_page(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[F
     yield _article(fields, file, limit)
 
 
-Reader = Callable[[io.BufferedReader, _File, int], Iterator[Found]]
-READERS: dict[str, Reader] = {
+READERS: dict[str, Callable[[io.BufferedReader, _File, int], Iterator[Found]]] = {
     ".md": _read_markdown,
     ".markdown": _read_markdown,
     ".txt": _read_text,

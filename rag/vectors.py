@@ -47,11 +47,11 @@ class ExactVectors:
     def search(self, vector: Floats, depth: int, mask: Mask) -> tuple[Numbers, Floats]:
         """See VectorIndex."""
         passing = np.flatnonzero(mask[self.numbers])
-        return best(self.numbers[passing], self.matrix[passing] @ vector, depth)
+        return best(self.numbers[passing], dots(self.matrix[passing], vector), depth)
 
     def score(self, vector: Floats, numbers: Numbers) -> Floats:
         """See VectorIndex."""
-        return np.asarray(self.matrix[np.searchsorted(self.numbers, numbers)] @ vector)
+        return dots(self.matrix[np.searchsorted(self.numbers, numbers)], vector)
 
     def extended(self, numbers: Numbers, matrix: Floats) -> ExactVectors:
         """A copy with later passages at its end."""
@@ -112,15 +112,19 @@ class FaissBase:
             bits = np.packbits(mask, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             parameters = faiss.SearchParameters(sel=selector)
-        scores, numbers = self._index.search(
-            vector.reshape(1, -1), min(depth, passing), params=parameters
-        )
-        found = numbers[0] >= 0
-        return best(numbers[0][found], scores[0][found], depth)
+        row, wanted = vector.reshape(1, -1), min(depth + 1, passing)
+        scores, numbers = self._index.search(row, wanted, params=parameters)
+        found = numbers[0]
+        if wanted > depth and scores[0, depth - 1] == scores[0, depth]:
+            # FAISS keeps any of the equal scores at the cut; take them all, the best are chosen.
+            below = np.nextafter(scores[0, depth], np.float32(-np.inf))
+            _, _, found = self._index.range_search(row, float(below), params=parameters)
+        found = found[found >= 0]
+        return best(found, self.score(vector, found), depth)
 
     def score(self, vector: Floats, numbers: Numbers) -> Floats:
         """See VectorIndex."""
-        return np.asarray(self.stored(numbers) @ vector)
+        return dots(self.stored(numbers), vector)
 
     def stored(self, numbers: Numbers) -> Floats:
         """The vectors of these passages, a row each, as the file has them."""
@@ -155,6 +159,12 @@ class Vectors:
         scores[in_base] = self.base.score(vector, numbers[in_base])
         scores[~in_base] = self.tail.score(vector, numbers[~in_base])
         return scores
+
+
+def dots(matrix: Floats, vector: Floats) -> Floats:
+    """Dot product of each row with `vector`, row by row: equal rows get equal scores wherever they
+    stand, which the blocks of a matrix product do not give."""
+    return np.asarray(np.vecdot(matrix, vector))
 
 
 def best(numbers: Numbers, scores: Floats, depth: int) -> tuple[Numbers, Floats]:

@@ -1,0 +1,214 @@
+"""The calls over HTTP, JSON in and out. Each runs in a thread, so that none holds up the others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from rag.adding import add
+from rag.errors import ArticleNotFound, InvalidRequest
+from rag.metrics import MEDIA_TYPE as METRICS_TYPE
+from rag.problems import openapi_responses
+from rag.reading import Reading
+from rag.searcher import TOP_K
+from rag.service import Asking, Serving
+from rag.types import ArticleHead, Filters
+from rag.wire import (
+    DATE,
+    AddOut,
+    AnswerOut,
+    ArticleIn,
+    ArticleOut,
+    ArticlesPage,
+    AskRequest,
+    FiltersModel,
+    HitsOut,
+    RemovedOut,
+    Revision,
+    Text,
+    TokenBudget,
+    TopK,
+    VerifyOut,
+    VerifyRequest,
+    answer_json,
+    article_json,
+    hits_json,
+    verification_json,
+)
+
+REPEATABLE = frozenset(["source"])
+
+_ARTICLE = ArticleIn.model_json_schema()
+Articles = Annotated[
+    Any,
+    Body(description="One article, or a list of them."),
+    WithJsonSchema({"anyOf": [_ARTICLE, {"type": "array", "items": _ARTICLE}]}),
+]
+AtRevision = Annotated[Revision | None, Query(description="Of the article; none: today's.")]
+
+
+class AskQuery(BaseModel):
+    """The parameters of `GET /ask`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: Text = Field(description="The question, in plain words.")
+    top_k: TopK = TOP_K
+    source: list[Text] | None = Field(
+        default=None, description="Published by this source; repeatable."
+    )
+    published_from: Text | None = Field(default=None, alias="from", description=DATE)
+    published_to: Text | None = Field(default=None, alias="to", description=DATE)
+    token_budget: TokenBudget | None = None
+
+    def filters(self) -> Filters:
+        """As the core has them."""
+        source = None if self.source is None else tuple(self.source)
+        return Filters(source, self.published_from, self.published_to)
+
+
+class ListQuery(BaseModel):
+    """The parameters of `GET /articles`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=1000, description="Articles in one answer.")
+    cursor: Text = Field(
+        default="", description="`next_cursor` of the page before; none: the start."
+    )
+
+
+class HealthOut(BaseModel):
+    """`live`: the process answers. `ready`: it answers questions."""
+
+    status: str
+
+
+def _each_once(request: Request) -> None:
+    """Refuse a parameter given twice: one of the two would be passed over."""
+    names = [name for name, _ in request.query_params.multi_items() if name not in REPEATABLE]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(name, "it is given more than once")
+
+
+router = APIRouter(
+    dependencies=[Depends(_each_once)],
+    responses=openapi_responses(403, 422, 429, 500, 503),
+)
+
+
+@router.post("/ask", responses=openapi_responses(400, 413, 415))
+def ask(asked: AskRequest, service: Asking) -> AnswerOut:
+    """The best citations for a question, each with the place where it can be checked."""
+    answer = service.ask(
+        asked.question,
+        top_k=asked.top_k,
+        filters=(asked.filters or FiltersModel()).filters(),
+        token_budget=asked.token_budget,
+    )
+    return answer_json(answer, encoder=service.encoder.name)
+
+
+@router.get("/ask")
+def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> AnswerOut:
+    """The same for a browser or curl."""
+    answer = service.ask(
+        asked.q, top_k=asked.top_k, filters=asked.filters(), token_budget=asked.token_budget
+    )
+    return answer_json(answer, encoder=service.encoder.name)
+
+
+@router.post("/search", responses=openapi_responses(400, 413, 415))
+def search(asked: AskRequest, service: Asking) -> HitsOut:
+    """The best passages for a query, without the decision to answer."""
+    if asked.token_budget is not None:
+        raise InvalidRequest("token_budget", "it is for answers; /search gives top_k passages")
+    filters = (asked.filters or FiltersModel()).filters()
+    result = service.search(asked.question, top_k=asked.top_k, filters=filters)
+    return hits_json(result, encoder=service.encoder.name)
+
+
+@router.post("/articles", responses=openapi_responses(400, 413, 415))
+def add_articles(articles: Articles, service: Asking) -> AddOut:
+    """Add articles, or revise those of the same id; what cannot be taken is listed in `failed`."""
+    return add(service, articles)
+
+
+@router.get("/articles")
+def list_articles(page: Annotated[ListQuery, Query()], service: Serving) -> ArticlesPage:
+    """The articles in the order of their ids."""
+    with service.archive.reading() as reading:
+        heads = reading.heads(limit=page.limit + 1, after=page.cursor) if reading else []
+    more = len(heads) > page.limit
+    return ArticlesPage(
+        articles=[article_json(head) for head in heads[: page.limit]],
+        next_cursor=heads[page.limit - 1].id if more else None,
+    )
+
+
+@router.get("/articles/{article_id}", responses=openapi_responses(404))
+def show_article(article_id: str, service: Serving, revision: AtRevision = None) -> ArticleOut:
+    """One article, without its text."""
+    with service.archive.reading() as reading:
+        return article_json(_head(reading, article_id, revision))
+
+
+@router.get(
+    "/articles/{article_id}/text",
+    response_class=PlainTextResponse,
+    responses=openapi_responses(404),
+)
+def show_text(article_id: str, service: Serving, revision: AtRevision = None) -> Response:
+    """The normalised text, which all offsets refer to."""
+    with service.archive.reading() as reading:
+        head = _head(reading, article_id, revision)
+        assert reading is not None
+        return PlainTextResponse(reading.text(head.id, head.revision))
+
+
+@router.delete("/articles/{article_id}", responses=openapi_responses(404))
+def remove_article(article_id: str, service: Serving) -> RemovedOut:
+    """Remove an article with all its revisions."""
+    outcome = service.archive.remove([article_id])
+    return RemovedOut(removed=article_id, generation=outcome.generation)
+
+
+@router.post("/verify", responses=openapi_responses(400, 404, 413, 415))
+def verify(claim: VerifyRequest, service: Serving) -> VerifyOut:
+    """Whether a quote stands in an article, and there."""
+    verification = service.searcher.verify(
+        claim.article_id, claim.start, claim.end, claim.quote, claim.revision
+    )
+    return verification_json(verification)
+
+
+@router.get("/health/live")
+async def live() -> HealthOut:
+    """Whether the process answers."""
+    return HealthOut(status="live")
+
+
+@router.get("/health/ready")
+def ready(service: Serving) -> HealthOut:
+    """Whether it answers questions."""
+    service.check_ready()
+    return HealthOut(status="ready")
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(service: Serving) -> Response:
+    """What is counted and timed, for Prometheus."""
+    generation, articles = service.counts()
+    body = service.metrics.exposition(generation=generation, articles=articles)
+    return Response(body, media_type=METRICS_TYPE)
+
+
+def _head(reading: Reading | None, article_id: str, revision: int | None) -> ArticleHead:
+    head = reading.head(article_id, revision) if reading else None
+    if head is None:
+        raise ArticleNotFound(article_id, revision)
+    return head

@@ -1,0 +1,430 @@
+"""The command line. Every command takes --index; with --json, stdout holds one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
+
+if TYPE_CHECKING:
+    from rag.archive import Archive
+    from rag.config import Settings
+    from rag.searcher import Searcher
+    from rag.types import Filters
+
+# What a command alone needs is imported in it: `rag ask` must not wait for the server's parts.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Ask a news archive questions; every answer is a quote that can be checked.",
+)
+
+Index = Annotated[
+    Path | None,
+    typer.Option("--index", help="Folder of the archive (RAG_INDEX, else index).", metavar="DIR"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+TopK = Annotated[int, typer.Option("--top-k", help="How many passages, 1 to 100.", metavar="N")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Published on this ISO date or later.", metavar="DATE")
+]
+To = Annotated[
+    str | None, typer.Option("--to", help="Published on this ISO date or earlier.", metavar="DATE")
+]
+Source = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="Published by this source; may be repeated.", metavar="NAME"),
+]
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 the call is wrong."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except RagError as error:
+        _complain(type(error).__name__, error.title, str(error))
+        sys.exit(exit_code(error))
+    except TyperException as error:
+        _complain("InvalidCall", "The call is not valid", error.format_message())
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        _complain("Interrupted", "Interrupted", "what was published before is kept")
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        _complain("Interrupted", "Interrupted", "what was published before is kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"rag {version('rag-archive')}")
+        raise typer.Exit
+
+
+@app.command()
+def add(
+    paths: Annotated[list[str], typer.Argument(help="Files and folders.", metavar="PATH...")],
+    index: Index = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add files and folders, or revise what has changed in them.
+
+    Markdown with front matter, plain text, JSON and JSON Lines, HTML; the text formats also
+    gzipped. What cannot be read is named, and the rest goes in.
+    """
+    from rag import show, wire
+    from rag.encode import load_encoder
+    from rag.ingest import ingest
+    from rag.read import read_paths, size_of
+
+    settings = _settings(index)
+    progress = show.IngestProgress(size_of(paths))
+    with _archive(settings) as archive, progress.running():
+        report = ingest(
+            archive,
+            load_encoder(settings.model),
+            read_paths(paths, max_text_bytes=settings.max_text_bytes, on_bytes=progress.read),
+            passage_tokens=settings.passage_tokens,
+            tell=progress.tell,
+        )
+    if as_json:
+        typer.echo(wire.added_json(report).model_dump_json())
+    else:
+        for each in report.failed:
+            show.err.print(f"left out: {each.item}: {each.reason}", markup=False)
+        show.out.print(
+            f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+            f"{len(report.failed)} left out; {report.passages} new passages, "
+            f"{report.truncated} truncated"
+        )
+    raise typer.Exit(EXIT_FAILED if report.failed else 0)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in plain words.")],
+    index: Index = None,
+    top_k: TopK = 5,
+    published_from: From = None,
+    published_to: To = None,
+    source: Source = None,
+    token_budget: Annotated[
+        int | None,
+        typer.Option("--token-budget", help="Cite what fits into so many tokens.", metavar="N"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question with quotes from the archive."""
+    from rag import show, wire
+
+    settings = _settings(index)
+    with _searcher(settings) as searcher:
+        answer = searcher.ask(
+            question,
+            top_k=top_k,
+            filters=_filters(published_from, published_to, source),
+            token_budget=token_budget,
+            budget_encoding=settings.token_encoding,
+        )
+    if as_json:
+        typer.echo(wire.answer_json(answer, encoder=settings.model).model_dump_json())
+    else:
+        show.answer(answer)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words, or a question.")],
+    index: Index = None,
+    top_k: TopK = 5,
+    published_from: From = None,
+    published_to: To = None,
+    source: Source = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the best passages, without the decision to answer."""
+    from rag import show, wire
+
+    settings = _settings(index)
+    with _searcher(settings) as searcher:
+        filters = _filters(published_from, published_to, source)
+        result = searcher.search(query, top_k=top_k, filters=filters)
+    if as_json:
+        typer.echo(wire.hits_json(result, encoder=settings.model).model_dump_json())
+    else:
+        show.hits(result)
+
+
+@app.command()
+def serve(
+    index: Index = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (RAG_HOST).", metavar="HOST")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on (RAG_PORT).", metavar="PORT")
+    ] = None,
+) -> None:
+    """Answer over HTTP, and show the page."""
+    from rag import serve as server
+
+    server.serve(_settings(index, host=host, port=port))
+
+
+@app.command(name="eval")
+def evaluate(
+    question_set: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder in BEIR form, or a question set (default: eval/questions.jsonl).",
+            metavar="SET",
+        ),
+    ] = None,
+    index: Index = None,
+    articles: Annotated[
+        Path | None,
+        typer.Option(help="Articles that a question set is about (default: seeds).", metavar="DIR"),
+    ] = None,
+    stages: Annotated[bool, typer.Option(help="A row for each stage, or the last alone.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report as JSON.", metavar="FILE.json")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how good the answers are.
+
+    Without --index the set is indexed into a temporary folder.
+    """
+    from rag import show
+
+    report = _evaluated(question_set or Path("eval/questions.jsonl"), index, articles)
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json(report)
+        return
+    if not stages:
+        report = report | {"stages": dict([list(report["stages"].items())[-1]])}
+    show.stages(report)
+    if "answers" in report:
+        show.answers(report["answers"])
+
+
+@app.command()
+def status(index: Index = None, as_json: AsJson = False) -> None:
+    """Say what the archive holds."""
+    from rag import show
+
+    settings = _settings(index)
+    with _archive(settings) as archive:
+        with archive.reading() as reading:
+            articles, passages = reading.counts() if reading else (0, 0)
+            generation = reading.generation if reading else 0
+        manifest, sizes = archive.manifest(), archive.sizes()
+    model = manifest.get("encoder_name", settings.model)
+    counts = {"articles": articles, "passages": passages, "generation": generation}
+    if as_json:
+        _print_json({**counts, "model": model, "size_bytes": sizes})
+        return
+    rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
+    rows += [("model", model), *((f"{part} on disk", show.size(n)) for part, n in sizes.items())]
+    show.pairs(rows)
+
+
+@app.command()
+def check(index: Index = None, as_json: AsJson = False) -> None:
+    """Look for everything that can be wrong with the archive; exit 1 if something is."""
+    from rag import show
+
+    settings = _settings(index)
+    with _archive(settings) as archive, show.waiting("Checking"):
+        faults = archive.check()
+    if as_json:
+        listed = [{"part": fault.part, "problem": fault.problem} for fault in faults]
+        _print_json({"sound": not faults, "faults": listed})
+    else:
+        for fault in faults:
+            show.out.print(f"{fault.part}: {fault.problem}", markup=False)
+        if faults:
+            show.err.print(
+                "Faults in lexical or dense are mended by `rag rebuild`; for one in library.db "
+                "restore the file from a backup."
+            )
+        else:
+            show.out.print("sound")
+    raise typer.Exit(EXIT_FAILED if faults else 0)
+
+
+@app.command()
+def rebuild(index: Index = None, as_json: AsJson = False) -> None:
+    """Make the lexical and dense indexes anew from library.db, encoding nothing."""
+    from rag import show
+
+    settings = _settings(index)
+    with _archive(settings) as archive, show.waiting("Rebuilding"):
+        generation = archive.rebuild()
+    if as_json:
+        _print_json({"generation": generation})
+    else:
+        show.out.print(f"rebuilt at generation {generation}")
+
+
+@app.command()
+def remove(
+    article: Annotated[str, typer.Argument(help="Id or address.", metavar="ID|URL")],
+    index: Index = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an article with all its revisions."""
+    from rag import show
+
+    settings = _settings(index)
+    with _archive(settings) as archive:
+        with archive.reading() as reading:
+            by_address = reading.ids_at(article) if reading else []
+            by_id = reading.head(article) if reading else None
+        outcome = archive.remove([by_id.id] if by_id else by_address or [article])
+    if as_json:
+        _print_json({"removed": list(outcome.removed), "generation": outcome.generation})
+    else:
+        show.out.print(f"removed {', '.join(outcome.removed)}", markup=False)
+
+
+def _evaluated(path: Path, index: Path | None, articles: Path | None) -> dict[str, Any]:
+    """The report on a set, indexed where it is kept or into a temporary folder."""
+    from rag import evaluate as evaluation
+    from rag import sets, show
+
+    if not path.exists():
+        raise InvalidRequest("set", f"there is no {path}")
+    with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
+        settings = _settings(index or Path(temporary))
+        if sets.is_beir(path):
+            beir = sets.open_beir(path)
+            queries, qrels = sets.beir_queries(beir), sets.beir_qrels(beir)
+            name, questions = beir.name, []
+            items: Any = sets.beir_articles(beir, max_text_bytes=settings.max_text_bytes)
+        else:
+            questions = sets.read_questions(path)
+            qrels = evaluation.question_qrels(questions)
+            queries = {q.id: q.text for q in questions if q.id in qrels}
+            name, items = path.stem, _articles(index, articles, settings)
+        _build(settings, items)
+        with _searcher(settings) as searcher:
+            with show.counting("Asking", len(queries)) as tell:
+                report = evaluation.evaluate(searcher, name, queries, qrels, tell)
+            if questions:
+                report["answers"] = evaluation.answers_report(evaluation.judge(searcher, questions))
+    return report
+
+
+def _articles(index: Path | None, articles: Path | None, settings: Settings) -> Iterator[Any]:
+    """What a question set is asked of: nothing is added to an archive that is named alone."""
+    from rag.read import read_paths
+
+    if index is not None and articles is None:
+        return iter(())
+    folder = articles or Path("seeds")
+    files = sorted(file for file in folder.rglob("*") if not file.name.startswith("SOURCES"))
+    paths = [file for file in files if file.is_file()]
+    return read_paths(paths, max_text_bytes=settings.max_text_bytes)
+
+
+def _build(settings: Settings, items: Iterator[Any]) -> None:
+    from rag import show
+    from rag.encode import load_encoder
+    from rag.ingest import ingest
+
+    progress = show.IngestProgress(0)
+    with _archive(settings) as archive, show.waiting("Indexing the set"):
+        encoder = load_encoder(settings.model)
+        report = ingest(
+            archive, encoder, items, passage_tokens=settings.passage_tokens, tell=progress.tell
+        )
+    if report.failed:
+        first = report.failed[0]
+        raise InvalidRequest("set", f"{first.item} cannot be indexed: {first.reason}")
+
+
+def _settings(index: Path | None, **given: Any) -> Settings:
+    from rag.config import load_settings
+
+    values = {name: value for name, value in given.items() if value is not None}
+    if index is not None:
+        values["index"] = index
+    return load_settings(**values)
+
+
+@contextmanager
+def _archive(settings: Settings) -> Iterator[Archive]:
+    from rag.archive import Archive
+
+    archive = Archive(settings.index, lock_timeout_s=settings.lock_timeout_s)
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+@contextmanager
+def _searcher(settings: Settings) -> Iterator[Searcher]:
+    from rag import show
+    from rag.encode import load_encoder
+    from rag.searcher import Searcher
+
+    with _archive(settings) as archive:
+        encoder = load_encoder(settings.model)
+        searcher = Searcher(
+            archive,
+            encoder,
+            lexical_weight=settings.lexical_weight,
+            question_characters=settings.max_question_characters,
+        )
+        with show.waiting("Loading the model"):
+            encoder.warm()
+        yield searcher
+
+
+def _filters(published_from: str | None, published_to: str | None, source: Any) -> Filters:
+    from rag.types import Filters
+
+    return Filters(
+        source=tuple(source) if source else None,
+        published_from=published_from,
+        published_to=published_to,
+    )
+
+
+def _complain(kind: str, title: str, detail: str) -> None:
+    """Say what went wrong: as JSON on standard output where JSON was asked for."""
+    if "--json" in sys.argv[1:]:
+        _print_json({"error": {"type": kind, "title": title, "detail": detail}})
+    else:
+        print(f"rag: {detail}", file=sys.stderr)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

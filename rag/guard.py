@@ -1,0 +1,209 @@
+"""What stands between the network and the calls: who may ask, how much, and what comes back.
+
+A server on loopback is open to every page in the user's browser. A page elsewhere can send
+requests here, and by pointing a name of its own at 127.0.0.1 even read what comes back. So a Host
+that is not ours and an Origin that is not the Host are refused, whatever the method, and a body is
+taken as application/json only, which no form can send.
+
+All of it is plain ASGI.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import traceback
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rag.errors import Forbidden, NotJson, RagError, TooLarge
+from rag.problems import Refusal, error_response, status_response
+
+logger = logging.getLogger(__name__)
+
+BODILESS = frozenset(["GET", "HEAD", "OPTIONS"])
+RETRY_AFTER_S = 1
+WILDCARDS = frozenset(["", "0.0.0.0", "::"])  # noqa: S104 - these are compared with, not bound
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+DEFAULT_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+}
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s\[\]:/?#@\\]+?)\.?(?::(\d{1,5}))?", re.IGNORECASE)
+_ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
+
+
+class Guard:
+    """Refuses what comes from elsewhere, is no JSON or is too long."""
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], max_body_bytes: int) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        error = self._refusal(scope["method"], Headers(scope=scope))
+        if error is not None:
+            await error_response(error)(scope, receive, send)
+            return
+        await self._app(scope, self._limited(receive), send)
+
+    def _refusal(self, method: str, headers: Headers) -> RagError | None:
+        hosts = headers.getlist("host")
+        host = _split_host(hosts[0]) if len(hosts) == 1 else None
+        if host is None or not _is_ours(host[0], self._hosts):
+            return Forbidden(
+                "the request's Host is not one this server answers to; add its name to "
+                "RAG_ALLOWED_HOSTS if it should"
+            )
+        if _is_foreign(method, headers):
+            return Forbidden("the request comes from a page of another origin")
+        if method == "POST" or (method not in BODILESS and _has_body(headers)):
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                return NotJson("send the header Content-Type: application/json")
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._max_body_bytes:
+            return TooLarge(self._max_body_bytes)
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        """`receive`, which refuses to go on where more comes than was announced, or allowed."""
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_body_bytes:
+                raise Refusal(TooLarge(self._max_body_bytes))
+            return message
+
+        return limited
+
+
+class Crowd:
+    """Answers 429 to a request that comes while `at_once` others are being worked on.
+
+    Those under `exempt` are neither counted nor turned away.
+    """
+
+    def __init__(self, app: ASGIApp, *, at_once: int, exempt: tuple[str, ...]) -> None:
+        self._app = app
+        self._at_once = at_once
+        self._exempt = exempt
+        self._inside = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"].startswith(self._exempt):
+            await self._app(scope, receive, send)
+            return
+        if self._inside >= self._at_once:
+            detail = f"{self._inside} requests are being worked on; try again in a moment"
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            await status_response(429, detail, headers)(scope, receive, send)
+            return
+        self._inside += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._inside -= 1
+
+
+class Envelope:
+    """Sends the headers that every response has, answers HEAD as GET without the body, and turns
+    an error nobody expected into a 500 that tells nothing of the inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        head = scope["method"] == "HEAD"
+        started = False
+
+        async def enveloped(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in DEFAULT_HEADERS.items():
+                    headers.setdefault(name, value)
+            elif head:
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)
+        except Exception as error:
+            _log(error)
+            if started:
+                raise ConnectionAbortedError("a response was broken off") from None
+            response = status_response(500, "the server made a mistake; its log says where")
+            await response(scope, receive, enveloped)
+
+
+def own_names(host: str, allowed: Iterable[str]) -> frozenset[str]:
+    """Names in a Host header that are ours besides loopback's: the address that is listened at,
+    unless it stands for all, and those that are allowed."""
+    names = [*allowed] if host in WILDCARDS else [host, *allowed]
+    return frozenset(name.strip("[]").lower() for name in names)
+
+
+def _split_host(value: str, scheme: str = "http") -> tuple[str, int] | None:
+    """Name and port of a Host header, or of what follows `scheme` in an origin."""
+    found = _HOST.fullmatch(value)
+    if found is None:
+        return None
+    return found[1].strip("[]").lower(), int(found[2] or DEFAULT_PORTS[scheme])
+
+
+def _is_ours(name: str, names: frozenset[str]) -> bool:
+    if name == "localhost" or name in names:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_foreign(method: str, headers: Headers) -> bool:
+    """Whether a page of another origin has sent this, by what its browser says."""
+    for origin in headers.getlist("origin"):
+        found = _ORIGIN.fullmatch(origin)
+        if found is None:
+            return True
+        scheme = found[1].lower()
+        # A Host without a port has the scheme's, which behind a proxy only the browser knows.
+        if _split_host(found[2], scheme) != _split_host(headers["host"], scheme):
+            return True
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    followed_link = headers.get("sec-fetch-mode") == "navigate" and method in ("GET", "HEAD")
+    return not followed_link
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _log(error: Exception) -> None:
+    """Where it happened and what kind it is. Its message may hold what was asked, so it stays."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s\n%s", type(error).__name__, where)

@@ -1,0 +1,103 @@
+"""What the server counts and times, for Prometheus. No metric holds a word of what was asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Bounds of the histograms: a question takes some 10 ms, adding articles up to minutes."""
+
+METHODS = frozenset(["GET", "POST", "DELETE"])
+OTHER = "other"
+"""The label of methods and addresses that are not ours: a stranger must not make up labels."""
+
+
+class Metrics:
+    """The metrics of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "rag_requests",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "rag_request_seconds",
+            "Time from a request's head to the end of its response.",
+            ["method", "route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "rag_question_stage_seconds",
+            "Time that a question took, by stage.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._generation = Gauge(
+            "rag_generation", "Generation of the archive.", registry=self.registry
+        )
+        self._articles = Gauge("rag_articles", "Articles in the archive.", registry=self.registry)
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def question(self, took_ms: Mapping[str, float]) -> None:
+        """Take the times of a question, in milliseconds by stage."""
+        for stage, milliseconds in took_ms.items():
+            self._stages.labels(stage).observe(milliseconds / 1000)
+
+    def exposition(self, *, generation: int, articles: int) -> bytes:
+        """All metrics in the text format of `MEDIA_TYPE`."""
+        self._generation.set(generation)
+        self._articles.set(articles)
+        return generate_latest(self.registry)
+
+
+class Metered:
+    """Counts and times every request, by the route that took it."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            route = getattr(scope.get("route"), "path", OTHER)
+            self._metrics.request(method, route, status, time.perf_counter() - began)

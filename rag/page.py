@@ -1,0 +1,221 @@
+"""The page: a question in a field, answers as cards, and an article opened at a quote.
+
+All of it is made here and works without a script; nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from typing import Annotated, Any
+from urllib.parse import quote as percent_encoded
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+
+from rag.errors import ArticleNotFound, InvalidRequest, RagError, http_status
+from rag.marks import Paragraph, paragraphs
+from rag.searcher import TOP_K
+from rag.service import Service, Serving
+from rag.types import Answer, Citation, Filters
+from rag.wire import Offset, Revision, web_address
+
+AtRevision = Annotated[Revision | None, Query()]
+Place = Annotated[Offset, Query()]
+
+# so that a page needs one request, and no style but this one is taken
+STYLE = files("rag").joinpath("pages/style.css").read_text(encoding="utf-8")
+STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; "
+    "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+PAGES = Environment(
+    loader=PackageLoader("rag", "pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+PAGES.globals["style"] = Markup(STYLE)  # noqa: S704 - our own file, which holds no `<`
+
+FIELDS = {
+    "question": "The question",
+    "published_from": "The first date",
+    "published_to": "The last date",
+}
+"""What people call the fields that an error may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What stands in the form; a question of None was not asked."""
+
+    question: str | None = None
+    first: str = ""
+    last: str = ""
+
+    @property
+    def filters(self) -> Filters:
+        """The dates as a condition; a field left empty is none."""
+        return Filters(published_from=self.first or None, published_to=self.last or None)
+
+    @property
+    def as_json(self) -> str:
+        """Where the same answer is as JSON."""
+        dates = {"from": self.first, "to": self.last}
+        fields = {"q": self.question or ""} | {name: day for name, day in dates.items() if day}
+        return f"/ask?{urlencode(fields)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A date as a machine has it and as people read it."""
+
+    iso: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One citation as it is shown."""
+
+    title: str
+    source: str | None
+    author: str | None
+    day: Day | None
+    here: str
+    original: str | None
+    paragraphs: list[Paragraph]
+
+
+@router.get("/")
+async def ask(
+    request: Request,
+    q: str | None = None,
+    first: Annotated[str, Query(alias="from")] = "",
+    last: Annotated[str, Query(alias="to")] = "",
+) -> Response:
+    """The field, and under it the answer if there is a question."""
+    service: Service = request.app.state.service
+    asked = Asked(q, first.strip(), last.strip())
+    try:
+        if q is not None:
+            await service.loaded()
+        return await run_in_threadpool(_answered, service, asked)
+    except RagError as error:
+        return await run_in_threadpool(_not_answered, service, asked, error)
+
+
+@router.get("/read/{article_id}")
+def read(
+    article_id: str,
+    service: Serving,
+    revision: AtRevision = None,
+    start: Place = 0,
+    end: Place = 0,
+) -> Response:
+    """An article, with what stands from `start` to `end` marked."""
+    try:
+        with service.archive.reading() as reading:
+            head = reading.head(article_id, revision) if reading else None
+            if reading is None or head is None:
+                raise ArticleNotFound(article_id, revision)
+            text = reading.text(head.id, head.revision)
+            today = reading.head(article_id)
+    except RagError as error:
+        return _page("message.html", http_status(error), title=error.title, message=str(error))
+    marked = start < end <= len(text)
+    return _page(
+        "read.html",
+        head=head,
+        title=head.title,
+        day=day(head.published_at),
+        original=web_address(head.url),
+        paragraphs=paragraphs(text, (start, end) if marked else (0, 0)),
+        place=(start, end) if marked else None,
+        misplaced=end > 0 and not marked,
+        revised=today is not None and today.revision != head.revision,
+    )
+
+
+def _answered(service: Service, asked: Asked) -> Response:
+    answer = None
+    if asked.question is not None:
+        answer = service.ask(asked.question, top_k=TOP_K, filters=asked.filters)
+    return _ask_page(service, asked, answer=answer)
+
+
+def _not_answered(service: Service, asked: Asked, error: RagError) -> Response:
+    problem = str(error)
+    if isinstance(error, InvalidRequest):
+        problem = f"{FIELDS.get(error.field, error.field)}: {error.problem}"
+    return _ask_page(service, asked, http_status(error), problem=problem)
+
+
+def _ask_page(
+    service: Service,
+    asked: Asked,
+    status: int = 200,
+    *,
+    answer: Answer | None = None,
+    problem: str | None = None,
+) -> Response:
+    try:
+        articles: int | None = service.counts()[1]
+    except RagError:  # the question's own error has said why
+        articles = None
+    return _page(
+        "ask.html",
+        status,
+        asked=asked,
+        answer=answer,
+        problem=problem,
+        cards=[card(each) for each in answer.citations] if answer else [],
+        articles=articles,
+        longest=service.limits.question_characters,
+    )
+
+
+def card(citation: Citation) -> Card:
+    """A citation as it is shown: its passage, the quote in it, the question's words in that."""
+    article, passage = citation.hit.article, citation.hit.passage
+    base = passage.span.start
+    words = [(start - base, end - base) for start, end in citation.highlights]
+    place = {"revision": article.revision, "start": citation.start, "end": citation.end}
+    return Card(
+        title=article.title,
+        source=article.source,
+        author=article.author,
+        day=day(article.published_at),
+        here=f"/read/{percent_encoded(article.id, safe='')}?{urlencode(place)}#quote",
+        original=web_address(citation.link),
+        paragraphs=paragraphs(passage.text, (citation.start - base, citation.end - base), words),
+    )
+
+
+def day(published_at: str | None) -> Day | None:
+    """An ISO date or date-time for people: 23 November 2025, 08:30 UTC."""
+    if published_at is None:
+        return None
+    moment = datetime.fromisoformat(published_at)
+    shown = f"{moment.day} {moment:%B} {moment.year}"
+    if len(published_at) > len("2025-11-23"):
+        offset = "UTC" if not moment.utcoffset() else moment.isoformat()[-6:]
+        shown += f", {moment:%H:%M} {offset}"
+    return Day(published_at, shown)
+
+
+def _page(template: str, status: int = 200, **values: Any) -> Response:
+    return HTMLResponse(PAGES.get_template(template).render(values), status, HEADERS)

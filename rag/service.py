@@ -1,0 +1,150 @@
+"""What the calls of one server share: the archive, the model that is loading, the limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from rag.archive import Archive
+from rag.chunk import PASSAGE_TOKENS
+from rag.errors import NotReady, RagError
+from rag.ingest import fingerprint
+from rag.metrics import Metrics
+from rag.searcher import Searcher
+from rag.types import Answer, Encoder, Filters, SearchResult
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call may bring, and the token encoding that budgets are counted in."""
+
+    text_bytes: int
+    articles_per_call: int
+    question_characters: int
+    token_encoding: str
+
+
+class Service:
+    """One archive being served. The model is loaded in the background, once, after `start`."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        encoder: Encoder,
+        limits: Limits,
+        *,
+        lexical_weight: float,
+        passage_tokens: int | None,
+    ) -> None:
+        """Raises IndexMismatch if the archive was built with anything else than this."""
+        self.archive = archive
+        self.encoder = encoder
+        self.limits = limits
+        self.passage_tokens = passage_tokens
+        self.metrics = Metrics()
+        self.searcher = Searcher(
+            archive,
+            encoder,
+            lexical_weight=lexical_weight,
+            question_characters=limits.question_characters,
+        )
+        self._loaded: Future[None] = Future()
+        self._starting = threading.Lock()
+        self._started = False
+        self._counted = ("", 0, 0)
+        self.require()
+
+    def require(self) -> None:
+        """Raise IndexMismatch unless questions and new articles fit the archive as it is now."""
+        budget = self.passage_tokens or self.archive.manifest().get("passage_tokens")
+        self.archive.require(fingerprint(self.encoder, int(budget or PASSAGE_TOKENS)))
+
+    def start(self) -> None:
+        """Begin to load the model, unless that has begun."""
+        with self._starting:
+            if not self._started:
+                self._started = True
+                # A daemon: who ends the server need not wait for a model.
+                threading.Thread(target=self._load, name="load model", daemon=True).start()
+
+    async def loaded(self) -> None:
+        """Wait for the model, without holding a thread. Raises NotReady if it cannot be loaded."""
+        self.start()
+        await asyncio.shield(asyncio.wrap_future(self._loaded))
+
+    def check_ready(self) -> None:
+        """Raise what keeps the server from answering questions now, if anything does."""
+        if not self._loaded.done():
+            raise NotReady("the model is loading")
+        self._loaded.result()
+        self.require()
+
+    def ask(
+        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+    ) -> Answer:
+        """Ask, and note how long it took."""
+        answer = self.searcher.ask(
+            question,
+            top_k=top_k,
+            filters=filters,
+            token_budget=token_budget,
+            budget_encoding=self.limits.token_encoding,
+        )
+        self.metrics.question(answer.took_ms)
+        return answer
+
+    def search(self, question: str, *, top_k: int, filters: Filters) -> SearchResult:
+        """Search, and note how long it took."""
+        result = self.searcher.search(question, top_k=top_k, filters=filters)
+        self.metrics.question(result.took_ms)
+        return result
+
+    def counts(self) -> tuple[int, int]:
+        """Generation and number of articles, which is counted once a generation."""
+        with self.archive.reading() as reading:
+            if reading is None:
+                return 0, 0
+            archive, generation, articles = self._counted
+            if (archive, generation) != (reading.archive(), reading.generation):
+                generation, articles = reading.generation, reading.counts()[0]
+                self._counted = (reading.archive(), generation, articles)
+            return generation, articles
+
+    def _load(self) -> None:
+        try:
+            self.encoder.encode_question("Is the model there?")
+            with self.archive.snapshot():
+                pass  # the first question need not wait for the indexes to be opened
+        except RagError as error:
+            self._loaded.set_exception(error)
+        except Exception as error:
+            logger.exception("the model cannot be loaded")
+            self._loaded.set_exception(NotReady(f"the model cannot be loaded: {error}"))
+        else:
+            self._loaded.set_result(None)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def _loaded_service(request: Request) -> Service:
+    service = _service(request)
+    await service.loaded()
+    return service
+
+
+Serving = Annotated[Service, Depends(_service)]
+"""The service at once, for what needs no model."""
+
+Asking = Annotated[Service, Depends(_loaded_service)]
+"""The service once its model is loaded."""

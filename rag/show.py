@@ -1,0 +1,213 @@
+"""What the command line prints for people: answers, tables, progress. Data go to standard output,
+everything else to standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from rag.ingest import Progress as IngestState
+from rag.types import Answer, ArticleHead, Citation, Hit, SearchResult
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+LINE_EVERY_S = 10.0
+"""How often progress is told where there is no terminal to draw a bar on."""
+
+WORD_STYLE = "bold yellow"
+
+
+def answer(result: Answer) -> None:
+    """The citations of an answer, the question's words in bold."""
+    _seen_note(result)
+    if not result.citations:
+        out.print("Nothing in the archive was found for this question.")
+    for citation in result.citations:
+        _citation(citation)
+    _undated_note(result.undated)
+
+
+def hits(result: SearchResult) -> None:
+    """The passages of a search."""
+    _seen_note(result)
+    if not result.hits:
+        out.print("Nothing in the archive was found for these words.")
+    for rank, hit in enumerate(result.hits, start=1):
+        out.print(Text(f"{rank}. {hit.passage.text or hit.article.title}"))
+        out.print(Text(f"   {_origin(hit.article)}", style="dim"))
+        out.print(Text(f"   {_numbers(hit)}\n", style="dim"))
+    _undated_note(result.undated)
+
+
+def stages(report: Mapping[str, Any]) -> None:
+    """The table of an evaluation, a row a stage."""
+    table = Table(title=f"{report['set']}: {report['queries']} questions", title_justify="left")
+    table.add_column("stage")
+    measures = list(report["metrics"])
+    for name in measures:
+        table.add_column(name, justify="right")
+    for stage, values in report["stages"].items():
+        table.add_row(stage, *(f"{values[name]:.4f}" for name in measures))
+    out.print(table)
+    took = report["latency_ms"]
+    out.print(
+        f"A whole question in this process: p50 {took['p50']:.1f} ms, p95 {took['p95']:.1f} ms"
+    )
+
+
+def answers(report: Mapping[str, Any]) -> None:
+    """The table of an own set: parts of the questions whose facts and evidence are quoted."""
+    table = Table(title="Quotes", title_justify="left")
+    table.add_column("type")
+    columns = list(report["all"])
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name, parts in [*report["by_type"].items(), ("all", report["all"])]:
+        values = [f"{parts[c]}" if c == "questions" else f"{parts[c]:.3f}" for c in columns]
+        table.add_row(name, *values)
+    out.print(table)
+    unanswerable = report["unanswerable"]
+    out.print(
+        f"Unanswerable questions withheld: {unanswerable['withheld']} of "
+        f"{unanswerable['questions']} (confidence is not calibrated yet: every question that finds"
+        " a passage counts as answered)"
+    )
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one pair a line."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(Text(f"{name:<{width}}  {value}"))
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that people read."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress over `total` things; call what it yields with how many are done."""
+    with _bar(what, total) as (bar, task):
+        yield lambda done: bar.update(task, completed=done)
+
+
+class IngestProgress:
+    """Progress of `rag add`: what was read of all bytes, less what still waits to be encoded."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total = total_bytes
+        self._read = 0
+        self._settled = 0
+        self._began = self._told = time.monotonic()
+        self._latest = IngestState()
+        self._bar: Progress | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[IngestProgress]:
+        """Draw a bar on a terminal, or print a line every ten seconds elsewhere."""
+        if not err.is_terminal:
+            yield self
+            return
+        with _bar("Adding", max(self._total, 1), "{task.fields[note]}") as (self._bar, self._task):
+            yield self
+
+    def read(self, count: int) -> None:
+        """`count` more bytes were read."""
+        self._read += count
+
+    def tell(self, progress: IngestState) -> None:
+        """See ingest.ingest."""
+        if progress.articles > self._latest.articles:
+            self._settled = self._read
+        self._latest = progress
+        done = self._settled + (self._read - self._settled) * progress.batch_part
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=self._note())
+        elif time.monotonic() - self._told >= LINE_EVERY_S:
+            self._told = time.monotonic()
+            err.print(f"{100 * done / max(self._total, 1):3.0f}%  {self._note()}{self._left(done)}")
+
+    def _note(self) -> str:
+        latest = self._latest
+        rate = latest.tokens / max(time.monotonic() - self._began, 1e-9)
+        return f"{latest.articles:,} articles, {latest.passages:,} passages, {rate:,.0f} tokens/s"
+
+    def _left(self, done: float) -> str:
+        if not done:
+            return ""
+        seconds = (time.monotonic() - self._began) * (self._total - done) / done
+        return f", about {seconds:,.0f} s left"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A sign of life on a terminal while something takes seconds."""
+    if err.is_terminal:
+        with err.status(what):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _bar(what: str, total: int, note: str = "") -> Iterator[tuple[Progress, Any]]:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        *([TextColumn(note)] if note else []),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        yield bar, bar.add_task(what, total=total, note="")
+
+
+def _citation(citation: Citation) -> None:
+    quote = Text(citation.quote or citation.hit.article.title)
+    for start, end in citation.highlights:
+        quote.stylize(WORD_STYLE, start - citation.start, end - citation.start)
+    out.print(Text(f"{citation.rank}. ").append_text(quote))
+    out.print(Text(f"   {_origin(citation.hit.article)}", style="dim"))
+    place = f"{citation.hit.article.id} [{citation.start}:{citation.end}]"
+    out.print(Text(f"   {place}  {_numbers(citation.hit)}", style="dim"))
+    if citation.link:
+        out.print(Text(f"   {citation.link}", style="dim"))
+    out.print()
+
+
+def _origin(article: ArticleHead) -> str:
+    parts = (article.title, article.source, article.published_at or "undated")
+    return " · ".join(part for part in parts if part)
+
+
+def _numbers(hit: Hit) -> str:
+    scores = hit.scores
+    return f"score {hit.score:.3f} (words {scores.lexical:.2f}, meaning {scores.dense:.2f})"
+
+
+def _seen_note(result: Answer | SearchResult) -> None:
+    if result.tokens_seen < result.tokens:
+        err.print(
+            f"The question has {result.tokens} tokens; the vectors saw the first "
+            f"{result.tokens_seen}, the word search all of them."
+        )
+
+
+def _undated_note(undated: int) -> None:
+    if undated:
+        err.print(f"{undated} undated articles were left out by the date filter.")

@@ -1,0 +1,400 @@
+"""The JSON of HTTP and of `--json`: its shapes, and how the core's nouns fill them.
+
+Offsets are Unicode code points into the article's text. A field that a request does not know is
+refused, so that no misspelt filter is passed over in silence; nothing is converted on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from rag.cite import link
+from rag.ingest import IngestReport
+from rag.searcher import TOP_K, TOP_K_MOST
+from rag.types import (
+    Answer,
+    ArticleHead,
+    Citation,
+    Filters,
+    Hit,
+    SearchResult,
+    Verification,
+)
+
+DECIMALS = 6
+"""Scores come from 32-bit numbers; what is beyond that is noise."""
+
+GREATEST_NUMBER = 2**53 - 1
+"""The greatest whole number that every reader of JSON takes as it is."""
+
+
+def _whole(text: str) -> str:
+    """`text`, unless it holds half of a surrogate pair: no text of an archive does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the character at {error.start} is half of a surrogate pair, which is no text"
+        ) from None
+    return text
+
+
+def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _rounded(score: float) -> float:
+    return round(score, DECIMALS)
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+Score = Annotated[float, AfterValidator(_rounded)]
+Offset = Annotated[int, Field(ge=0, le=GREATEST_NUMBER)]
+Revision = Annotated[int, Field(ge=1, le=GREATEST_NUMBER)]
+TopK = Annotated[int, Field(ge=1, le=TOP_K_MOST, description="How many passages at most.")]
+TokenBudget = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=GREATEST_NUMBER,
+        description="Tokens that the cited passages may take together; the answer's `budget` "
+        "names the encoding that counted them.",
+    ),
+]
+
+DATE = "ISO date or date-time, inclusive; a bare date is the whole day in UTC."
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class FiltersModel(_Request):
+    """Exact conditions on articles; one left out is no condition, an empty list lets none pass."""
+
+    source: list[Text] | None = Field(default=None, description="Published by one of these.")
+    published_from: Text | None = Field(default=None, description=DATE)
+    published_to: Text | None = Field(default=None, description=DATE)
+    article_id: list[Text] | None = Field(default=None, description="One of these articles.")
+    exclude_article_id: list[Text] | None = Field(
+        default=None, description="None of these articles."
+    )
+
+    def filters(self) -> Filters:
+        """As the core has them."""
+        return Filters(
+            source=_tuple(self.source),
+            published_from=self.published_from,
+            published_to=self.published_to,
+            article_id=_tuple(self.article_id),
+            exclude_article_id=_tuple(self.exclude_article_id),
+        )
+
+
+class AskRequest(_Request):
+    """A question, and what may answer it."""
+
+    question: Text = Field(description="The question, in plain words.")
+    top_k: TopK = TOP_K
+    filters: FiltersModel | None = None
+    token_budget: TokenBudget | None = None
+
+
+class ArticleIn(BaseModel):
+    """An article to add: a title or a text at least. Fields not named here are left out."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | int | None = Field(
+        default=None,
+        description="The caller's own name for it; else one is made from the address or text.",
+    )
+    title: str | None = Field(default=None, description="Else the first line of the text.")
+    text: str | None = None
+    source: str | None = Field(default=None, description="Who published it.")
+    author: str | list[str] | None = None
+    url: str | None = Field(default=None, description="Where it was published.")
+    published_at: str | None = Field(default=None, description="ISO date or date-time.")
+
+
+class VerifyRequest(_Request):
+    """A quote to be checked, and where it should stand."""
+
+    article_id: Text
+    revision: Revision | None = Field(default=None, description="Of the article; none: today's.")
+    start: Offset = Field(description="In code points of the article's text.")
+    end: Offset = Field(description="In code points, exclusive.")
+    quote: Text
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ScoresOut(_Out):
+    """BM25, cosine and MaxSim as they are; higher is better."""
+
+    lexical: Score
+    dense: Score
+    late: Score | None
+
+
+class PassageOut(_Out):
+    """A run of whole sentences; `encoding` names the model whose `tokens` these are."""
+
+    text: str
+    start: int
+    end: int
+    tokens: int
+    encoding: str
+
+
+class ArticleRef(_Out):
+    """What a citation says of its article."""
+
+    id: str
+    title: str
+    source: str | None
+    author: str | None
+    url: str | None
+    published_at: str | None
+    revision: int
+    sha256: str
+
+
+class ArticleOut(ArticleRef):
+    """A stored article without its text, which is `characters` code points long."""
+
+    characters: int
+
+
+class _Ranked(_Out):
+    rank: int
+    passage_id: str
+    score: Score
+    scores: ScoresOut
+
+
+class HitOut(_Ranked):
+    """A passage with its scores; `start` and `end` are the passage's."""
+
+    start: int
+    end: int
+    passage: PassageOut
+    article: ArticleRef
+    link: str | None
+
+
+class CitationOut(_Ranked):
+    """A quote that can be checked: the article's text from `start` to `end` is `quote`."""
+
+    quote: str
+    start: int
+    end: int
+    highlights: list[tuple[int, int]]
+    passage: PassageOut
+    article: ArticleRef
+    link: str | None
+
+
+class FilteredOut(_Out):
+    """What the filters kept out: articles that have no date, where a date is asked for."""
+
+    undated: int
+
+
+class QuestionTokens(_Out):
+    """How long the question is in tokens of `encoding`, and how much of it the vector saw."""
+
+    tokens: int
+    seen: int
+    encoding: str
+
+
+class BudgetOut(_Out):
+    """Tokens of the cited passages, counted by the tiktoken encoding named."""
+
+    limit: int
+    used: int
+    encoding: str
+
+
+class AnswerOut(_Out):
+    """The answer: citations best first. `confidence` is null until it is calibrated."""
+
+    question: str
+    answered: bool
+    confidence: float | None
+    citations: list[CitationOut]
+    filtered: FilteredOut
+    took_ms: dict[str, float]
+    generation: int
+    question_tokens: QuestionTokens
+    budget: BudgetOut | None = Field(default=None, exclude_if=_is_none)
+
+
+class HitsOut(_Out):
+    """The passages found, best first."""
+
+    question: str
+    hits: list[HitOut]
+    filtered: FilteredOut
+    took_ms: dict[str, float]
+    generation: int
+    question_tokens: QuestionTokens
+
+
+class VerifyOut(_Out):
+    """Whether the quote stands there; `found_at`: where its first stands, null if nowhere."""
+
+    valid: bool
+    revision: int
+    found_at: int | None
+
+
+class FailedOut(_Out):
+    """What could not be taken and why; `position` in the list that was sent, from 0."""
+
+    item: str
+    reason: str
+    position: int | None = Field(default=None, exclude_if=_is_none)
+
+
+class AddOut(_Out):
+    """What a call added. `ids` are those of the articles sent, null for one that failed."""
+
+    added: int
+    updated: int
+    unchanged: int
+    failed: list[FailedOut]
+    generation: int
+    ids: list[str | None] | None = Field(default=None, exclude_if=_is_none)
+
+
+class RemovedOut(_Out):
+    """The article that was removed, and the generation without it."""
+
+    removed: str
+    generation: int
+
+
+class ArticlesPage(_Out):
+    """Articles in the order of their ids; `next_cursor` is null on the last page."""
+
+    articles: list[ArticleOut]
+    next_cursor: str | None
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 has it; `errors` and the like are there where they say more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def answer_json(answer: Answer, *, encoder: str) -> AnswerOut:
+    """An answer. `encoder`: the model's name, in whose tokens passage and question are counted."""
+    return AnswerOut(
+        question=answer.question,
+        answered=answer.answered,
+        confidence=answer.confidence,
+        citations=[_citation(each, encoder) for each in answer.citations],
+        filtered=FilteredOut(undated=answer.undated),
+        took_ms=dict(answer.took_ms),
+        generation=answer.generation,
+        question_tokens=_question_tokens(answer, encoder),
+        budget=BudgetOut.model_validate(answer.budget) if answer.budget else None,
+    )
+
+
+def hits_json(result: SearchResult, *, encoder: str) -> HitsOut:
+    """The hits of a search. `encoder` as in `answer_json`."""
+    return HitsOut(
+        question=result.question,
+        hits=[_hit(rank, hit, encoder) for rank, hit in enumerate(result.hits, start=1)],
+        filtered=FilteredOut(undated=result.undated),
+        took_ms=dict(result.took_ms),
+        generation=result.generation,
+        question_tokens=_question_tokens(result, encoder),
+    )
+
+
+def article_json(head: ArticleHead) -> ArticleOut:
+    """A stored article."""
+    return ArticleOut.model_validate(head)
+
+
+def verification_json(verification: Verification) -> VerifyOut:
+    """What became of a check."""
+    return VerifyOut.model_validate(verification)
+
+
+def added_json(report: IngestReport) -> AddOut:
+    """What was added."""
+    return AddOut.model_validate(report)
+
+
+def web_address(url: str | None) -> str | None:
+    """`url` if it is a page's address that a reader can be sent to; a script's is not one."""
+    try:
+        parts = urlsplit(url or "")
+        return url if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None
+
+
+def _question_tokens(found: Answer | SearchResult, encoder: str) -> QuestionTokens:
+    return QuestionTokens(tokens=found.tokens, seen=found.tokens_seen, encoding=encoder)
+
+
+def _hit(rank: int, hit: Hit, encoder: str) -> HitOut:
+    return HitOut(
+        rank=rank,
+        passage_id=hit.passage.id,
+        score=hit.score,
+        scores=ScoresOut.model_validate(hit.scores),
+        start=hit.passage.span.start,
+        end=hit.passage.span.end,
+        passage=_passage(hit, encoder),
+        article=ArticleRef.model_validate(hit.article),
+        link=web_address(link(hit.article, hit.passage.text)),
+    )
+
+
+def _citation(citation: Citation, encoder: str) -> CitationOut:
+    hit = citation.hit
+    return CitationOut(
+        rank=citation.rank,
+        passage_id=hit.passage.id,
+        score=hit.score,
+        scores=ScoresOut.model_validate(hit.scores),
+        quote=citation.quote,
+        start=citation.start,
+        end=citation.end,
+        highlights=list(citation.highlights),
+        passage=_passage(hit, encoder),
+        article=ArticleRef.model_validate(hit.article),
+        link=web_address(citation.link),
+    )
+
+
+def _passage(hit: Hit, encoder: str) -> PassageOut:
+    span = hit.passage.span
+    return PassageOut(
+        text=hit.passage.text,
+        start=span.start,
+        end=span.end,
+        tokens=span.tokens,
+        encoding=encoder,
+    )

@@ -1,0 +1,306 @@
+"""The commands as a caller sees them: what they print, on which stream, and their exit code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag import cli, encode
+from tests.fakes import FakeEncoder
+
+STORY = """---
+title: Envoy warns of spillover
+source: Briefs
+published_at: 2025-11-23
+url: https://example.org/story
+---
+
+The envoy Ada Berg warned on November 20, 2025, that the fighting may spill over. Trade fell.
+"""
+
+
+class _WarmFake(FakeEncoder):
+    def warm(self) -> None:
+        self.encode_question("warm")
+
+
+@pytest.fixture(autouse=True)
+def _fake_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(encode, "load_encoder", lambda _: _WarmFake())
+    monkeypatch.setenv("RAG_INDEX", str(tmp_path / "index"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    file = tmp_path / "story.md"
+    file.write_text(STORY, encoding="utf-8")
+    return file
+
+
+class Called:
+    """What a call left behind."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def rag(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> Called:
+        monkeypatch.setattr("sys.argv", ["rag", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+        captured = capsys.readouterr()
+        code = exit_info.value.code
+        assert isinstance(code, int)
+        return Called(code, captured.out, captured.err)
+
+    return call
+
+
+def test_add_then_ask_gives_a_quote_that_stands_in_the_article(rag: Any, story: Path) -> None:
+    added = rag("add", str(story), "--json")
+    assert added.code == 0
+    assert {k: added.json[k] for k in ("added", "updated", "unchanged", "failed")} == {
+        "added": 1,
+        "updated": 0,
+        "unchanged": 0,
+        "failed": [],
+    }
+    answer = rag("ask", "who warned of spillover and when", "--json")
+    assert answer.code == 0
+    first = answer.json["citations"][0]
+    text = STORY.split("---\n")[2].strip()
+    assert text[first["start"] : first["end"]] == first["quote"]
+    assert "Ada Berg" in first["quote"]
+    assert first["article"]["published_at"] == "2025-11-23"
+
+
+def test_add_again_changes_nothing(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    again = rag("add", str(story), "--json").json
+    assert (again["added"], again["updated"], again["unchanged"]) == (0, 0, 1)
+    assert again["generation"] == 1
+
+
+def test_add_names_what_it_leaves_out_and_says_so_with_its_exit_code(
+    rag: Any, story: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    called = rag("add", str(story), str(tmp_path / "empty.txt"))
+    assert called.code == 1
+    assert "empty.txt" in called.err
+    assert "1 added" in called.out
+    assert rag("status", "--json").json["articles"] == 1
+
+
+def test_ask_for_people_prints_quote_source_date_and_link(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    called = rag("ask", "who warned of spillover")
+    assert called.code == 0
+    assert "Ada Berg warned on November 20, 2025" in called.out
+    assert "Briefs" in called.out
+    assert "2025-11-23" in called.out
+    assert "https://example.org/story#" in called.out
+
+
+def test_ask_of_an_empty_archive_exits_with_zero(rag: Any, tmp_path: Path) -> None:
+    called = rag("ask", "anything there?", "--json")
+    assert called.code == 0
+    assert called.json["answered"] is False
+    assert called.json["citations"] == []
+    assert not (tmp_path / "index").exists()
+
+
+def test_search_lists_passages_without_quotes(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    hit = rag("search", "spill", "--json").json["hits"][0]
+    assert "quote" not in hit
+    assert "spill over" in hit["passage"]["text"]
+    assert "spill over" in rag("search", "spill").out
+
+
+def test_filters_of_the_command_line_are_exact(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    assert rag("ask", "who warned", "--to", "2025-11-22", "--json").json["citations"] == []
+    assert rag("ask", "who warned", "--to", "2025-11-23", "--json").json["citations"]
+    assert rag("ask", "who warned", "--source", "Others", "--json").json["citations"] == []
+    assert rag("ask", "who warned", "--source", "Briefs", "--json").json["citations"]
+
+
+def test_undated_articles_left_out_are_told_of(rag: Any, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("A note\n\nThe bridge was closed.", encoding="utf-8")
+    rag("add", str(tmp_path / "note.txt"))
+    called = rag("ask", "bridge", "--from", "2020-01-01")
+    assert "1 undated" in called.err
+
+
+def test_token_budget_is_reported_with_its_encoding(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    budget = rag("ask", "who warned", "--token-budget", "1000", "--json").json["budget"]
+    assert budget["limit"] == 1000
+    assert 0 < budget["used"] <= 1000
+    assert budget["encoding"] == "rag_news_v1"
+    assert rag("ask", "who warned", "--token-budget", "1", "--json").json["citations"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("ask", ""), "question"),
+        (("ask", "x" * 8001), "question"),
+        (("ask", "who", "--top-k", "0"), "top_k"),
+        (("ask", "who", "--top-k", "1000000"), "top_k"),
+        (("ask", "who", "--from", "yesterday"), "published_from"),
+        (("search", "who", "--to", "2025-13-01"), "published_to"),
+        (("ask", "who", "--token-budget", "0"), "token_budget"),
+    ],
+)
+def test_a_wrong_value_exits_with_two_and_is_named(
+    rag: Any, arguments: tuple[str, ...], field: str
+) -> None:
+    called = rag(*arguments)
+    assert called.code == 2
+    assert field in called.err
+    assert called.out == ""
+    as_json = rag(*arguments, "--json")
+    assert as_json.code == 2
+    assert set(as_json.json["error"]) == {"type", "title", "detail"}
+    assert field in as_json.json["error"]["detail"]
+    assert as_json.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("ask",), ("nonsense",), ("ask", "who", "--top-k", "many"), ("add",)]
+)
+def test_a_wrong_call_exits_with_two(rag: Any, arguments: tuple[str, ...]) -> None:
+    assert rag(*arguments).code == 2
+    assert rag(*arguments, "--json").json["error"]["type"] == "InvalidCall"
+
+
+def test_a_bad_setting_is_named(rag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_PORT", "many")
+    called = rag("status")
+    assert called.code == 2
+    assert "RAG_PORT" in called.err
+
+
+def test_status_counts(rag: Any, story: Path) -> None:
+    assert rag("status", "--json").json["articles"] == 0
+    rag("add", str(story))
+    status = rag("status", "--json").json
+    assert status["articles"] == 1
+    assert status["passages"] == 1
+    assert status["generation"] == 1
+    assert status["model"] == "fake"
+    assert status["size_bytes"]["library"] > 0
+    assert "articles" in rag("status").out
+
+
+def test_check_names_a_fault_and_rebuild_mends_a_derived_one(
+    rag: Any, story: Path, tmp_path: Path
+) -> None:
+    rag("add", str(story))
+    assert rag("check", "--json").json == {"sound": True, "faults": []}
+    base = next((tmp_path / "index").glob("dense.*.faiss"))
+    data = bytearray(base.read_bytes())
+    data[-5] ^= 1
+    base.write_bytes(data)
+    broken = rag("check", "--json")
+    assert broken.code == 1
+    assert broken.json["sound"] is False
+    assert broken.json["faults"][0]["part"] == "dense"
+    assert rag("check").code == 1
+    assert rag("rebuild").code == 0
+    assert rag("check").code == 0
+
+
+def test_check_names_a_changed_text(rag: Any, story: Path, tmp_path: Path) -> None:
+    rag("add", str(story))
+    with sqlite3.connect(tmp_path / "index" / "library.db") as connection:
+        connection.execute("UPDATE article SET text = replace(text, 'Berg', 'Barg')")
+    connection.close()
+    called = rag("check", "--json")
+    assert called.code == 1
+    assert "text" in called.json["faults"][0]["problem"]
+
+
+def test_remove_takes_an_id_or_an_address(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    assert rag("remove", "https://example.org/story").code == 0
+    assert rag("status", "--json").json["articles"] == 0
+    missing = rag("remove", "https://example.org/story", "--json")
+    assert missing.code == 1
+    assert missing.json["error"]["type"] == "ArticleNotFound"
+
+
+def test_version_and_help(rag: Any) -> None:
+    assert rag("--version").out.startswith("rag ")
+    listed = rag("--help").out
+    for command in ("add", "ask", "search", "serve", "eval", "status", "check", "rebuild"):
+        assert command in listed
+
+
+def test_eval_of_a_beir_folder_writes_a_report(rag: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    documents = {"d1": "the bridge was closed", "d2": "the harvest was poor"}
+    lines = [{"_id": k, "title": "", "text": text} for k, text in documents.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    query = json.dumps({"_id": "q1", "text": "which bridge was closed"})
+    (folder / "queries.jsonl").write_text(query, encoding="utf-8")
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
+    called = rag("eval", str(folder), "--out", str(tmp_path / "report.json"))
+    assert called.code == 0
+    for stage in ("lexical", "dense", "rrf", "fused"):
+        assert stage in called.out
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["set"] == "tiny"
+    assert report["queries"] == 1
+    assert report["metrics"]["nDCG@10"] == 1.0
+    assert report["metrics"] == report["stages"]["fused"]
+    assert not (tmp_path / "index").exists()
+
+
+def test_eval_of_questions_asks_an_archive_that_is_named_and_adds_nothing(
+    rag: Any, story: Path, tmp_path: Path
+) -> None:
+    rag("add", str(story), "--index", str(tmp_path / "mine"))
+    article = rag("ask", "who warned", "--index", str(tmp_path / "mine"), "--json")
+    article_id = article.json["citations"][0]["article"]["id"]
+    quote = "The envoy Ada Berg warned on November 20, 2025, that the fighting may spill over."
+    questions = [
+        {
+            "id": "one",
+            "type": "who",
+            "question": "who warned that fighting may spill over",
+            "answers": [["Ada Berg"]],
+            "evidence": [{"article": article_id, "quote": quote}],
+        },
+        {"id": "two", "type": "unanswerable", "question": "why?", "answers": [], "evidence": []},
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(map(json.dumps, questions)), encoding="utf-8")
+    called = rag("eval", str(file), "--index", str(tmp_path / "mine"), "--json")
+    assert called.code == 0
+    answers = called.json["answers"]
+    assert answers["all"]["answer@1"] == 1.0
+    assert answers["all"]["evidence@1"] == 1.0
+    assert answers["unanswerable"] == {"questions": 1, "withheld": 0}
+    assert rag("eval", str(file), "--index", str(tmp_path / "mine")).code == 0
+    assert rag("status", "--index", str(tmp_path / "mine"), "--json").json["articles"] == 1
+
+
+def test_eval_of_what_is_not_there_is_a_wrong_call(rag: Any) -> None:
+    assert rag("eval", "nowhere").code == 2

@@ -1,0 +1,121 @@
+"""The documents name what there is: every command, setting, route, module and error field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from fastapi import FastAPI
+
+from rag.cli import app
+from rag.config import Settings
+from rag.serve import create_app
+from tests.fakes import FakeEncoder
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "index/README.md",
+        "eval/README.md",
+    )
+]
+
+
+def _commands() -> list[str]:
+    group = typer.main.get_command(app)
+    return sorted(group.commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_readme_names_every_command(command: str) -> None:
+    assert f"rag {command}" in README
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_readme_names_every_setting(name: str) -> None:
+    assert f"`RAG_{name.upper()}`" in README
+
+
+def _routes(tmp_path: Path) -> FastAPI:
+    return create_app(Settings(index=tmp_path), encoder=FakeEncoder())
+
+
+def test_readme_names_every_route(tmp_path: Path) -> None:
+    paths = _routes(tmp_path).openapi()["paths"]
+    missing = [
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if f"{method.upper()} {path}" not in README
+    ]
+    assert not missing
+
+
+def test_architecture_names_every_module() -> None:
+    modules = {file.stem for file in (ROOT / "rag").glob("*.py")} - {"__init__"}
+    missing = sorted(name for name in modules if f"`{name}`" not in ARCHITECTURE)
+    assert not missing
+
+
+def test_architecture_names_only_modules_that_exist() -> None:
+    table = ARCHITECTURE[ARCHITECTURE.index("## Layers") : ARCHITECTURE.index("## Seams")]
+    named = set(re.findall(r"`([a-z_]+)`", table))
+    modules = {file.stem for file in (ROOT / "rag").glob("*.py")}
+    assert sorted(named - modules) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
+def test_files_that_documents_name_are_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(r"\b((?:rag|eval|tests|seeds|index)/[\w./-]*\w|[A-Z]{4,}\.md)", text)
+    derived = ("index/library.db", "index/lexical", "index/dense", "index/write")
+    missing = [
+        name
+        for name in named
+        if not name.startswith(derived) and not (ROOT / name.rstrip(".")).exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("target", re.findall(r"make ([a-z]+)", README))
+def test_make_targets_that_readme_names_are_there(target: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_no_document_names_a_package_registry_or_a_home_folder() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        assert not re.search(r"https?://[\w.-]*(pypi|pythonhosted|npmjs|debian)", text)
+        assert not re.search(r"(?<![\w.])/(home|root|work|Users)/", text)
+
+
+def test_every_seed_has_its_sources() -> None:
+    sources = (ROOT / "seeds" / "SOURCES.md").read_text(encoding="utf-8")
+    for file in (ROOT / "seeds").glob("*.md"):
+        if file.name != "SOURCES.md":
+            assert f"- `{file.stem}`: " in sources
+
+
+@pytest.mark.model
+def test_the_python_lines_of_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seeds").mkdir()
+    story = ROOT / "seeds" / "russia-isk-central-asia.md"
+    (tmp_path / "seeds" / "story.md").write_bytes(story.read_bytes())
+    names: dict[str, object] = {}
+    exec(code, names)  # what README shows is run as it stands
+    assert capsys.readouterr().out.strip() in story.read_text(encoding="utf-8")
+    names["archive"].close()  # type: ignore[attr-defined]

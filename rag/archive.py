@@ -190,7 +190,8 @@ class Archive:
             self._roll_forward()
             with self._store.read() as reading:
                 generation = reading.generation
-                self._writer_lexical().rebuild(generation, _documents(reading, 0, generation))
+                documents = _documents(reading, 0, generation)
+                self._writer_lexical().rebuild(reading.archive(), generation, documents)
             if generation:
                 self._write_base()
         return generation
@@ -298,18 +299,18 @@ class Archive:
     def _commit_lexical(self, generation: int) -> None:
         """Bring the lexical index to `generation` from wherever it is."""
         lexical = self._writer_lexical()
-        try:
-            at = lexical.searcher().generation
-        except ValueError:
-            at = generation + 1
-        if at == generation:
-            return
         with self._store.read() as reading:
+            archive = reading.archive()
+            try:
+                searcher = lexical.searcher()
+                at = searcher.generation if searcher.archive == archive else generation + 1
+            except ValueError:
+                at = generation + 1
             if at > generation:
-                lexical.rebuild(generation, _documents(reading, 0, generation))
-                return
-            died = reading.died(at, generation)
-            lexical.commit(generation, _documents(reading, at, generation), died.tolist())
+                lexical.rebuild(archive, generation, _documents(reading, 0, generation))
+            elif at < generation:
+                died = reading.died(at, generation).tolist()
+                lexical.commit(archive, generation, _documents(reading, at, generation), died)
 
     def _write_base(self) -> None:
         """Write the dense base for the published generation and throw older ones away."""

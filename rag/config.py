@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
     )
 
-    index: Path = Field(Path("index"), description="Folder of the archive.")
+    index: Path = Field(default=Path("index"), description="Folder of the archive.")
     model: str = Field(
         default=DEFAULT_MODEL,
         description="Name or folder of the sentence-transformers model.",

@@ -1,16 +1,16 @@
 """Search by words: BM25 (Robertson and Zaragoza 2009, doi:10.1561/1500000019) through tantivy.
 
 One document a passage: its words are the article's title and the passage's text. Every commit also
-replaces a marker document that carries the generation, since the binding has no commit payload.
+replaces a marker document that carries the archive's name and the generation, since the binding has
+no commit payload.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,80 +28,18 @@ LONGEST_WORD = 60
 
 ANALYZER = "words"
 
+PANIC = "PanicException"
+"""What the binding raises where tantivy panics; it cannot be imported."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "his",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "s",
-        "she",
-        "so",
-        "such",
-        "t",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+_STOP_WORDS = """
+a about an and are as at be been but by did do does for from had has have he her his how i if in
+into is it its no not of on or s she so such t than that the their them then there these they this
+to us was we were what when where which who whom whose why will with would you your
+"""
+
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 """English words that say nothing of what is asked; left out of questions, never of passages."""
 
 
@@ -151,6 +89,7 @@ def _schema() -> tantivy.Schema:
     builder.add_integer_field("first", fast=True)
     builder.add_integer_field("last", fast=True)
     builder.add_unsigned_field("generation", indexed=True, fast=True)
+    builder.add_text_field("archive", stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
 
@@ -187,13 +126,17 @@ class Analyzer:
 
 
 class LexicalSearcher:
-    """One commit of the index, unchanging. `generation` is that of its marker."""
+    """One commit of the index, unchanging. `archive` and `generation` are those of its marker."""
 
     def __init__(self, searcher: tantivy.Searcher) -> None:
         self._searcher = searcher
-        marker = searcher.search(_any_generation(), 1, count=False).hits
-        values = searcher.fast_field_values("generation", [address for _, address in marker])
-        self.generation = int(values[0] or 0) if values else 0
+        self.archive, self.generation = "", 0
+        with _torn_is_named():
+            marker = searcher.search(_any_generation(), 1, count=False).hits
+            for _, address in marker:
+                document = searcher.doc(address)
+                self.archive = str(document.get_first("archive"))
+                self.generation = int(searcher.fast_field_values("generation", [address])[0])
         self.documents = searcher.num_docs - len(marker)
 
     def search(self, terms: Sequence[str], depth: int, scope: Scope) -> tuple[Numbers, Floats]:
@@ -218,7 +161,8 @@ class LexicalSearcher:
 
     def frequency(self, term: str) -> int:
         """How many passages have this term, dead ones included until they are merged away."""
-        return int(self._searcher.doc_freq("words", term))
+        with _torn_is_named():
+            return int(self._searcher.doc_freq("words", term))
 
     def passage_numbers(self) -> Numbers:
         """The numbers of all passages in the index, ascending."""
@@ -229,12 +173,14 @@ class LexicalSearcher:
         return np.sort(numbers)
 
     def _run(self, clauses: list[tuple[Occur, Query]], depth: int) -> tuple[Numbers, Floats]:
-        hits = self._searcher.search(Query.boolean_query(clauses), depth, count=False).hits
-        numbers: Any = self._searcher.fast_field_values("passage", [address for _, address in hits])
-        return (
-            np.array(numbers, dtype=np.int64),
-            np.array([score for score, _ in hits], dtype=np.float32),
-        )
+        with _torn_is_named():
+            hits = self._searcher.search(Query.boolean_query(clauses), depth, count=False).hits
+            addresses = [address for _, address in hits]
+            numbers: Any = self._searcher.fast_field_values("passage", addresses)
+            return (
+                np.array(numbers, dtype=np.int64),
+                np.array([score for score, _ in hits], dtype=np.float32),
+            )
 
 
 class LexicalIndex:
@@ -252,19 +198,23 @@ class LexicalIndex:
                 self._index = self._open()
             self._index.reload()
             return LexicalSearcher(self._index.searcher())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StorageFailed) as error:
             self._index = None
             raise ValueError(f"the lexical index cannot be opened: {error}") from error
 
     def commit(
-        self, generation: int, added: Iterable[LexicalDocument], removed: Iterable[int]
+        self,
+        archive: str,
+        generation: int,
+        added: Iterable[LexicalDocument],
+        removed: Iterable[int],
     ) -> None:
-        """Add and remove passages and set the generation, all at once."""
+        """Add and remove passages and set the marker, all at once."""
         if self._index is None:
             self._index = self._open()
-        self._write(self._index, generation, added, removed)
+        self._write(self._index, _marker(archive, generation), added, removed)
 
-    def rebuild(self, generation: int, documents: Iterable[LexicalDocument]) -> None:
+    def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
         self._index = None
         self._clear()
@@ -273,18 +223,8 @@ class LexicalIndex:
         except ValueError as error:
             raise StorageFailed(str(self._folder), str(error)) from error
         self.analyzer.register(index)
-        self._write(index, generation, documents, ())
+        self._write(index, _marker(archive, generation), documents, ())
         self._index = index
-
-    def changed_files(self) -> Iterator[str]:
-        """Names of the newest commit's files that are not as they were written."""
-        meta = json.loads((self._folder / "meta.json").read_bytes())
-        for segment in meta["segments"]:
-            name = segment["segment_id"].replace("-", "")
-            deletes = f"{name}.{(segment['deletes'] or {}).get('opstamp')}.del"
-            for file in sorted(self._folder.glob(f"{name}.*")):
-                if (file.suffix != ".del" or file.name == deletes) and not _as_written(file):
-                    yield file.name
 
     def _clear(self) -> None:
         """Put an empty folder in place. What was there is moved out of the way before it is
@@ -298,13 +238,15 @@ class LexicalIndex:
 
     def _open(self) -> tantivy.Index:
         index = tantivy.Index.open(str(self._folder))
+        if index.schema != SCHEMA:
+            raise ValueError("it has other fields")
         self.analyzer.register(index)
         return index
 
     def _write(
         self,
         index: tantivy.Index,
-        generation: int,
+        marker: tantivy.Document,
         added: Iterable[LexicalDocument],
         removed: Iterable[int],
     ) -> None:
@@ -318,8 +260,6 @@ class LexicalIndex:
             writer.delete_documents_by_query(_any_generation())
             for document in added:
                 writer.add_document(_document(document))
-            marker = tantivy.Document()
-            marker.add_unsigned("generation", generation)
             writer.add_document(marker)
             writer.commit()
             writer.wait_merging_threads()
@@ -334,18 +274,24 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _as_written(file: Path) -> bool:
-    """Whether a file has the checksum that tantivy put into its footer: JSON, whose length stands
-    in the last bytes but four."""
+@contextmanager
+def _torn_is_named() -> Iterator[None]:
+    """StorageFailed where tantivy cannot read its files; it panics on some flipped bits, and a
+    panic is no Exception."""
     try:
-        data = np.memmap(file, mode="r")
-        end = len(data) - 8
-        start = end - int.from_bytes(data[end : end + 4].tobytes(), "little")
-        return bool(zlib.crc32(data[:start]) == json.loads(data[start:end].tobytes())["crc"])
-    except FileNotFoundError:
-        return True  # a writer has merged it into another meanwhile
-    except (ValueError, LookupError, TypeError):
-        return False
+        yield
+    except BaseException as error:
+        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != PANIC:
+            raise
+        problem = f"it cannot be read: {error}. `rag rebuild` makes it anew"
+        raise StorageFailed("lexical", problem) from None
+
+
+def _marker(archive: str, generation: int) -> tantivy.Document:
+    marker = tantivy.Document()
+    marker.add_text("archive", archive)
+    marker.add_unsigned("generation", generation)
+    return marker
 
 
 def _document(document: LexicalDocument) -> tantivy.Document:

@@ -16,7 +16,6 @@ from datetime import date
 from functools import cache
 from urllib.parse import urlsplit, urlunsplit
 
-from rag.dateline import first_line_title
 from rag.dates import parse_iso
 from rag.errors import UnreadableItem
 from rag.types import Article, IdentifiedBy
@@ -168,8 +167,6 @@ def article_from_fields(
     text = _limited_text(_string(fields, "text", item) or "", item, max_text_bytes)
     if not (title or text):
         raise UnreadableItem(item, "has neither a title nor a text")
-    if not title:
-        title, text = first_line_title(text)
     if len(title) > MAX_TITLE_CHARACTERS:
         reason = f"its title has {len(title):,} characters, over the limit of"
         raise UnreadableItem(item, f"{reason} {MAX_TITLE_CHARACTERS:,}")

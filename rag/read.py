@@ -260,6 +260,9 @@ def _read_markdown(stream: io.BufferedReader, file: _File, limit: int) -> Iterat
         yield _plain_article(text, file, limit)
     else:
         fields, body = _front_matter(text, file.item)
+        if not fields.get("title"):
+            title, body = first_line_title(normalise_text(body))
+            fields = {**fields, "title": title}
         yield _article({**fields, "text": body}, file, limit)
 
 

@@ -109,7 +109,7 @@ def empty_state(archive: str = "") -> State:
 
 def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Path) -> State:
     """`old` brought to the generation of `reading`. ValueError if a derived file is not there."""
-    if lexical.generation != reading.generation:
+    if (lexical.archive, lexical.generation) != (reading.archive(), reading.generation):
         raise ValueError(f"the lexical index is at {lexical.generation}, not {reading.generation}")
     manifest = reading.manifest()
     columns = _advanced_columns(old, reading)

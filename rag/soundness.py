@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -40,15 +42,45 @@ def faults(folder: Path, reading: Reading, report: Callable[[str], None]) -> Ite
 def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
     try:
         searcher = LexicalIndex(folder / "lexical").searcher()
+        changed = list(_changed_files(folder / "lexical"))
     except ValueError as error:
         yield str(error)
         return
+    yield from (f"{name} has changed since it was written" for name in changed)
+    if changed:
+        return
+    if searcher.archive != reading.archive():
+        yield "it belongs to another library.db"
     # Being behind, or ahead of a change not yet published, is no fault: whoever takes the lock
     # next brings the two together.
-    if searcher.generation == reading.generation:
+    elif searcher.generation == reading.generation:
         numbers, _ = reading.passage_columns(0)
         if not np.array_equal(searcher.passage_numbers(), numbers):
             yield "it does not hold just the living passages"
+
+
+def _changed_files(folder: Path) -> Iterator[str]:
+    """Names of the newest commit's files that are not as they were written."""
+    for segment in json.loads((folder / "meta.json").read_bytes())["segments"]:
+        name = segment["segment_id"].replace("-", "")
+        deletes = f"{name}.{(segment.get('deletes') or {}).get('opstamp')}.del"
+        for file in sorted(folder.glob(f"{name}.*")):
+            if (file.suffix != ".del" or file.name == deletes) and not _as_written(file):
+                yield file.name
+
+
+def _as_written(file: Path) -> bool:
+    """Whether a file has the checksum that tantivy put into its footer: JSON, whose length stands
+    in the four bytes after it, before the last four."""
+    try:
+        data = np.memmap(file, mode="r")
+        end = len(data) - 8
+        start = end - int.from_bytes(data[end : end + 4].tobytes(), "little")
+        return bool(zlib.crc32(data[:start]) == json.loads(data[start:end].tobytes())["crc"])
+    except FileNotFoundError:
+        return True  # a writer has merged it into another meanwhile
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:

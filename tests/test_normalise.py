@@ -299,11 +299,9 @@ def test_a_title_alone_is_an_article() -> None:
     assert article(title="T").text == ""
 
 
-def test_a_missing_title_is_taken_from_the_text() -> None:
+def test_a_record_without_a_title_keeps_its_text_whole() -> None:
     found = article(text="The headline\n\nThe story.")
-    assert (found.title, found.text) == ("The headline", "The story.")
-    found = article(title="", text="One line only.")
-    assert (found.title, found.text) == ("One line only.", "One line only.")
+    assert (found.title, found.text) == ("", "The headline\n\nThe story.")
 
 
 def test_the_limit_is_counted_in_bytes_and_told_in_words() -> None:

@@ -225,6 +225,14 @@ def test_a_file_far_over_the_limit_is_not_opened(tmp_path: Path) -> None:
 # JSON
 
 
+def test_front_matter_without_a_title_takes_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.md"
+    file.write_text("---\nsource: X\n---\n\n# The headline\n\nThe story.\n", encoding="utf-8")
+    (found,) = read_paths([file])
+    assert isinstance(found, Article)
+    assert (found.title, found.text, found.source) == ("The headline", "The story.", "X")
+
+
 def test_json_lines(write: Write) -> None:
     lines = [
         '{"_id": "d1", "title": "One", "text": "First.", "metadata": {"url": "https://e.org"}}',
@@ -242,7 +250,7 @@ def test_json_lines(write: Write) -> None:
     assert isinstance(third, Article)
     assert (third.id, third.identified_by) == (digest(f"{path}:4"), IdentifiedBy.PATH)
     assert isinstance(last, Article)
-    assert (last.id, last.title) == (digest(f"{path}:5"), "Last, without a line end")
+    assert (last.id, last.text) == (digest(f"{path}:5"), "Last, without a line end")
 
 
 def test_a_bad_line_does_not_stop_the_rest(write: Write) -> None:

@@ -55,7 +55,7 @@ class AskQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    q: Text = Field(description="The question, in plain words.")
+    q: Text = Field(description="In plain words.", json_schema_extra={"minLength": 1})
     top_k: TopK = TOP_K
     source: list[Text] | None = Field(
         default=None, description="Published by this source; repeatable."

@@ -33,12 +33,15 @@ SEGMENT_CHARACTERS = 8_000
 """A longer paragraph is segmented a part at a time: where nothing parts its words, as in Chinese,
 sentencex takes time square in its length."""
 
+ZERO_WIDTH_JOINER = "\u200d"
+
 WRAP_WIDTHS = range(40, 121)
 """Widths of line, in characters, at which running text is wrapped by hand or by mail programs."""
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _CLAUSE_END = re.compile(r"[;:,.!?)\]—–](?=\s)|[。、，；：！？]")
 _SPACE = re.compile(r"\s+")
+_CONTINUE = ("Mn", "Mc", "Me", "Cf", "Sk")
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -196,19 +199,14 @@ def _best_boundary(text: str, low: int, high: int) -> int:
         if ends:
             return min(ends, key=lambda end: abs(end - middle))
     at = middle
-    while at < high - 1 and _continues(text[at]):
+    while at < high - 1 and _is_inside(text[at - 1], text[at]):
         at += 1
     return at
 
 
-def _continues(character: str) -> bool:
-    """Whether a cut before this character would fall inside what a reader sees as one."""
-    return unicodedata.combining(character) != 0 or unicodedata.category(character) in (
-        "Mn",
-        "Me",
-        "Cf",
-        "Sk",
-    )
+def _is_inside(before: str, after: str) -> bool:
+    """Whether a cut between these characters would fall inside what a reader sees as one."""
+    return before == ZERO_WIDTH_JOINER or unicodedata.category(after) in _CONTINUE
 
 
 def _joined(left: Span, right: Span) -> Span:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote as percent_encoded
-from urllib.parse import urldefrag
 
 from rag.lexical import Analyzer
 from rag.types import ArticleHead, Citation, Hit, Passage
@@ -65,7 +64,8 @@ def link(article: ArticleHead, quote: str) -> str | None:
     """
     if article.url is None:
         return None
-    address, fragment = urldefrag(article.url)
+    address, _, fragment = article.url.partition("#")
+    fragment = fragment.partition(":~:")[0]
     if not quote:
         return article.url
     words = quote.split()

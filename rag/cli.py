@@ -313,56 +313,29 @@ def _evaluated(path: Path, index: Path | None, articles: Path | None) -> dict[st
     """The report on a set, indexed where it is kept or into a temporary folder."""
     from rag import evaluate as evaluation
     from rag import sets, show
-
-    if not path.exists():
-        raise InvalidRequest("set", f"there is no {path}")
-    with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
-        settings = _settings(index or Path(temporary))
-        if sets.is_beir(path):
-            beir = sets.open_beir(path)
-            queries, qrels = sets.beir_queries(beir), sets.beir_qrels(beir)
-            name, questions = beir.name, []
-            items: Any = sets.beir_articles(beir, max_text_bytes=settings.max_text_bytes)
-        else:
-            questions = sets.read_questions(path)
-            qrels = evaluation.question_qrels(questions)
-            queries = {q.id: q.text for q in questions if q.id in qrels}
-            name, items = path.stem, _articles(index, articles, settings)
-        _build(settings, items)
-        with _searcher(settings) as searcher:
-            with show.counting("Asking", len(queries)) as tell:
-                report = evaluation.evaluate(searcher, name, queries, qrels, tell)
-            if questions:
-                report["answers"] = evaluation.answers_report(evaluation.judge(searcher, questions))
-    return report
-
-
-def _articles(index: Path | None, articles: Path | None, settings: Settings) -> Iterator[Any]:
-    """What a question set is asked of: nothing is added to an archive that is named alone."""
-    from rag.read import read_paths
-
-    if index is not None and articles is None:
-        return iter(())
-    folder = articles or Path("seeds")
-    files = sorted(file for file in folder.rglob("*") if not file.name.startswith("SOURCES"))
-    paths = [file for file in files if file.is_file()]
-    return read_paths(paths, max_text_bytes=settings.max_text_bytes)
-
-
-def _build(settings: Settings, items: Iterator[Any]) -> None:
-    from rag import show
     from rag.encode import load_encoder
     from rag.ingest import ingest
 
-    progress = show.IngestProgress(0)
-    with _archive(settings) as archive, show.waiting("Indexing the set"):
-        encoder = load_encoder(settings.model)
-        report = ingest(
-            archive, encoder, items, passage_tokens=settings.passage_tokens, tell=progress.tell
-        )
-    if report.failed:
-        first = report.failed[0]
-        raise InvalidRequest("set", f"{first.item} cannot be indexed: {first.reason}")
+    # Nothing is added to an archive that is named alone.
+    about = articles or (None if index else Path("seeds"))
+    with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
+        settings = _settings(index or Path(temporary))
+        opened = sets.open_set(path, about, max_text_bytes=settings.max_text_bytes)
+        with _archive(settings) as archive, show.waiting("Indexing the set"):
+            tokens = settings.passage_tokens
+            ingested = ingest(
+                archive, load_encoder(settings.model), opened.articles, passage_tokens=tokens
+            )
+        if ingested.failed:
+            first = ingested.failed[0]
+            raise InvalidRequest("set", f"{first.item} cannot be indexed: {first.reason}")
+        with _searcher(settings) as searcher:
+            with show.counting("Asking", len(opened.queries)) as tell:
+                report = evaluation.evaluate(searcher, opened, tell)
+            if opened.questions:
+                judged = evaluation.judge(searcher, opened.questions)
+                report["answers"] = evaluation.answers_report(judged)
+    return report
 
 
 def _settings(index: Path | None, **given: Any) -> Settings:

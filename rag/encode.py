@@ -65,6 +65,9 @@ def locate_model(model: str = DEFAULT_MODEL) -> ModelFiles:
                 raise ModelRefused(model, name, expected, digests.get(name, "(no such file)"))
     if not any(name.endswith(".safetensors") for name in digests):
         raise ModelNotFound(model, f"{folder} holds no .safetensors weights")
+    for pickled in folder.rglob("pytorch_model.bin"):
+        if not any(pickled.parent.glob("*.safetensors")):
+            raise ModelNotFound(model, f"{pickled} is pickled, and has no .safetensors beside it")
     lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return ModelFiles(model, folder, hashlib.sha256(lines.encode()).hexdigest())
 
@@ -161,7 +164,7 @@ def _load(files: ModelFiles) -> _Loaded:
     from tokenizers import Tokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = SentenceTransformer(
         str(files.folder),
         device="cpu",

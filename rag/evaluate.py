@@ -23,7 +23,7 @@ import numpy as np
 from rag.fuse import reciprocal_rank
 from rag.retrieve import DEPTH, Candidates
 from rag.searcher import Ranking, Searcher
-from rag.sets import Question
+from rag.sets import EvaluationSet, Question
 from rag.types import Answer, Floats
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
@@ -55,29 +55,25 @@ Runs = dict[str, dict[str, list[str]]]
 
 
 def evaluate(
-    searcher: Searcher,
-    name: str,
-    queries: Mapping[str, str],
-    qrels: Qrels,
-    tell: Callable[[int], None] = lambda _: None,
+    searcher: Searcher, asked: EvaluationSet, tell: Callable[[int], None] = lambda _: None
 ) -> dict[str, Any]:
     """Rank every query by every stage and measure; the report as `rag eval --out` writes it.
 
     `tell` is told how many queries are done.
     """
     runs: Runs = {stage: {} for stage in STAGES}
-    for done, (query_id, text) in enumerate(queries.items(), start=1):
+    for done, (query_id, text) in enumerate(asked.queries.items(), start=1):
         for stage, articles in rank_articles(searcher, text).items():
             runs[stage][query_id] = articles
         tell(done)
-    stages = {stage: measure(run, qrels) for stage, run in runs.items()}
+    stages = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
     return {
-        "set": name,
-        "queries": len(queries),
+        "set": asked.name,
+        "queries": len(asked.queries),
         "metrics": stages[DEFAULT_STAGE],
         "stages": stages,
         "abstention": None,
-        "latency_ms": latency_ms(searcher, list(queries.values())),
+        "latency_ms": latency_ms(searcher, list(asked.queries.values())),
         "index": searcher.archive.manifest(),
         "machine": machine(),
         "commit": commit(),
@@ -166,11 +162,6 @@ def answers_report(judged: Sequence[Judged]) -> dict[str, Any]:
             if each.evidence_rank != 1
         ],
     }
-
-
-def question_qrels(questions: Iterable[Question]) -> dict[str, dict[str, int]]:
-    """Judgements of the answerable questions: the articles of their evidence."""
-    return {q.id: {e.article: 1 for e in q.evidence} for q in questions if q.evidence}
 
 
 def machine() -> dict[str, object]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rag.types import Floats, Numbers
 
-LEXICAL_WEIGHT = 0.5
+LEXICAL_WEIGHT = 0.4
 """Part of the lexical signal in the fused score; README gives what it was chosen by."""
 
 RRF_CONSTANT = 60

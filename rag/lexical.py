@@ -253,16 +253,19 @@ class LexicalIndex:
         # One thread: the order of documents, and so of equal scores, is the order they come in.
         try:
             writer = index.writer(WRITER_HEAP_BYTES, 1)
-            # By query: deleting by term silently misses numbers, which it takes for signed ones.
-            dead = list(removed)
-            if dead:
-                writer.delete_documents_by_query(Query.term_set_query(SCHEMA, "passage", dead))
-            writer.delete_documents_by_query(_any_generation())
-            for document in added:
-                writer.add_document(_document(document))
-            writer.add_document(marker)
-            writer.commit()
-            writer.wait_merging_threads()
+            try:
+                # By query: deleting by term misses numbers, which it takes for signed ones.
+                dead = list(removed)
+                if dead:
+                    writer.delete_documents_by_query(Query.term_set_query(SCHEMA, "passage", dead))
+                writer.delete_documents_by_query(_any_generation())
+                for document in added:
+                    writer.add_document(_document(document))
+                writer.add_document(marker)
+                writer.commit()
+                writer.wait_merging_threads()
+            finally:
+                del writer  # an error that is kept would keep it, and it tantivy's lock
         except ValueError as error:
             raise StorageFailed(str(self._folder), str(error)) from error
 

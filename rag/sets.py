@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from rag.errors import InvalidRequest, UnreadableItem
 from rag.normalise import article_from_fields
+from rag.read import read_paths
 from rag.types import Article, Unreadable
 
 
@@ -64,9 +65,38 @@ class BeirSet:
     qrels: Path
 
 
-def is_beir(path: Path) -> bool:
-    """Whether `path` is a folder with a corpus."""
-    return path.is_dir() and _part(path, "corpus.jsonl") is not None
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """What is asked, and of which articles. `qrels`: by query id, the relevance of each article.
+
+    `questions` are those of an own set, the unanswerable ones included; none for BEIR.
+    """
+
+    name: str
+    articles: Iterable[Article | Unreadable]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    questions: Sequence[Question] = ()
+
+
+def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> EvaluationSet:
+    """The set at `path`: a BEIR folder, or a question set about the articles in folder `about`.
+
+    Without `about` the articles are taken to be in the archive. Raises InvalidRequest.
+    """
+    if path.is_dir():
+        beir = open_beir(path)
+        articles = beir_articles(beir, max_text_bytes=max_text_bytes)
+        return EvaluationSet(beir.name, articles, beir_queries(beir), beir_qrels(beir))
+    if about is not None and not about.is_dir():
+        raise InvalidRequest("articles", f"there is no folder {about}")
+    questions = read_questions(path)
+    qrels = {q.id: {e.article: 1 for e in q.evidence} for q in questions if q.evidence}
+    queries = {q.id: q.text for q in questions if q.evidence}
+    files = sorted(about.rglob("*")) if about else []
+    wanted = [file for file in files if file.is_file() and not file.name.startswith("SOURCES")]
+    found = read_paths(wanted, max_text_bytes=max_text_bytes)
+    return EvaluationSet(path.stem, found, queries, qrels, questions)
 
 
 def open_beir(folder: Path) -> BeirSet:

@@ -73,10 +73,10 @@ def _as_written(file: Path) -> bool:
     """Whether a file has the checksum that tantivy put into its footer: JSON, whose length stands
     in the four bytes after it, before the last four."""
     try:
-        data = np.memmap(file, mode="r")
+        data = np.memmap(file, mode="r").data
         end = len(data) - 8
-        start = end - int.from_bytes(data[end : end + 4].tobytes(), "little")
-        return bool(zlib.crc32(data[:start]) == json.loads(data[start:end].tobytes())["crc"])
+        start = end - int.from_bytes(data[end : end + 4], "little")
+        return bool(zlib.crc32(data[:start]) == json.loads(bytes(data[start:end]))["crc"])
     except FileNotFoundError:
         return True  # a writer has merged it into another meanwhile
     except (ValueError, LookupError, TypeError):

@@ -94,7 +94,7 @@ class FaissBase:
             size = file.stat().st_size
             if size != record.size_bytes:
                 raise ValueError(f"{record.file} has {size} bytes, not {record.size_bytes}")
-            self._index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
+            self._index = _mapped(file)
             self.numbers: Numbers = faiss.vector_to_array(self._index.id_map)
         except (OSError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{record.file} cannot be opened: {error}") from error
@@ -111,7 +111,7 @@ class FaissBase:
         if passing < self._all:
             bits = np.packbits(mask, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            parameters = faiss.SearchParameters(sel=selector)
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         row, wanted = vector.reshape(1, -1), min(depth + 1, passing)
         scores, numbers = self._index.search(row, wanted, params=parameters)
         found = numbers[0]
@@ -159,6 +159,10 @@ class Vectors:
         scores[in_base] = self.base.score(vector, numbers[in_base])
         scores[~in_base] = self.tail.score(vector, numbers[~in_base])
         return scores
+
+
+def _mapped(file: Path) -> Any:
+    return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
 
 
 def dots(matrix: Floats, vector: Floats) -> Floats:

@@ -101,7 +101,7 @@ class FiltersModel(_Request):
 class AskRequest(_Request):
     """A question, and what may answer it."""
 
-    question: Text = Field(description="The question, in plain words.")
+    question: Text = Field(description="In plain words.", json_schema_extra={"minLength": 1})
     top_k: TopK = TOP_K
     filters: FiltersModel | None = None
     token_budget: TokenBudget | None = None
@@ -112,11 +112,8 @@ class ArticleIn(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str | int | None = Field(
-        default=None,
-        description="The caller's own name for it; else one is made from the address or text.",
-    )
-    title: str | None = Field(default=None, description="Else the first line of the text.")
+    id: str | int | None = Field(default=None, description="Else made from the address or text.")
+    title: str | None = Field(default=None, description="Else a first line that is one.")
     text: str | None = None
     source: str | None = Field(default=None, description="Who published it.")
     author: str | list[str] | None = None

@@ -1,14 +1,24 @@
-"""Stand-ins for the parts that are slow: an encoder that is words hashed into a small vector."""
+"""Stand-ins for the parts that are slow: an encoder that is words hashed into a small vector.
+
+And what is asked of every archive built with it: that it holds just these articles, whole.
+"""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
-from rag.types import EncodedQuestion, Encoding, Floats
+from rag.archive import Archive
+from rag.ingest import IngestReport, encoder_input, ingest
+from rag.schema import same_record
+from rag.snapshot import Snapshot
+from rag.types import Article, ArticleHead, EncodedQuestion, Encoding, Floats, Passage
 
 DIMENSION = 32
 
@@ -68,3 +78,64 @@ class FakeEncoder:
             vector[number % DIMENSION] += 1.0 if number & 0x10000 else -1.0
         length = float(np.linalg.norm(vector))
         return vector / np.float32(length)
+
+
+def add(
+    archive: Archive, encoder: FakeEncoder, *articles: Article, passage_tokens: int = 12
+) -> IngestReport:
+    """Ingest with passages of a sentence or two, so that small articles have several."""
+    return ingest(archive, encoder, articles, passage_tokens=passage_tokens)
+
+
+def assert_holds(folder: Path, articles: Iterable[Article]) -> None:
+    """The archive has just these articles, each found whole by words and vectors, and is sound."""
+    expected = {article.id: article for article in articles}
+    with closing(Archive(folder)) as archive:
+        with archive.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, expected)
+        assert archive.check() == []
+
+
+def assert_snapshot_holds(snapshot: Snapshot, expected: dict[str, Article]) -> None:
+    """As `assert_holds`, of one snapshot and but for `check`."""
+    heads = {head.id: head for head in snapshot.heads(limit=100_000)}
+    assert sorted(heads) == sorted(expected)
+    numbers = np.flatnonzero(snapshot.columns.alive)
+    stored = snapshot.passages(numbers.tolist())
+    assert sorted(stored) == numbers.tolist()
+    assert snapshot.counts() == (len(expected), len(numbers))
+    passages: dict[str, list[Passage]] = defaultdict(list)
+    for passage, head in stored.values():
+        assert head == heads[head.id]
+        passages[head.id].append(passage)
+    for article_id, article in expected.items():
+        assert same_record(article, heads[article_id])
+        assert snapshot.text(heads[article_id]) == article.text
+        _assert_passages(article, heads[article_id], passages[article_id])
+    if snapshot.generation == 0:
+        assert snapshot.vectors is None
+        assert snapshot.lexical is None
+        return
+    assert snapshot.vectors is not None
+    assert snapshot.lexical is not None
+    assert snapshot.lexical.passage_numbers().tolist() == numbers.tolist()
+    everywhere = np.zeros(DIMENSION, np.float32)
+    found, _ = snapshot.vectors.search(everywhere, len(numbers) + 1, snapshot.columns.alive)
+    assert found.tolist() == numbers.tolist()
+    for number, (passage, head) in stored.items():
+        text = encoder_input(head.title, passage.text)
+        vector = FakeEncoder().encode_passages([text])[0].vector
+        scores = snapshot.vectors.score(vector, np.array([number]))
+        assert scores.tolist() == [np.vecdot(vector, vector)]
+        terms = [term.text for term in snapshot.analyzer.terms(text)]
+        if terms:
+            assert snapshot.lexical.score(terms, np.array([number]))[0] > 0
+
+
+def _assert_passages(article: Article, head: ArticleHead, passages: Sequence[Passage]) -> None:
+    assert len(passages) >= 1
+    for passage in passages:
+        assert (passage.article_id, passage.revision) == (article.id, head.revision)
+        assert passage.text == article.text[passage.span.start : passage.span.end]
+    together = "".join(passage.text for passage in sorted(passages, key=lambda p: p.span.start))
+    assert "".join(together.split()) == "".join(article.text.split())

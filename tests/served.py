@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from httpx2 import Response
 from starlette.testclient import TestClient
 
 from rag.config import Settings
@@ -14,12 +20,14 @@ from tests.fakes import FakeEncoder
 
 HOST = "127.0.0.1:8000"
 PROBLEM = "application/problem+json"
+JSON = {"content-type": "application/json"}
+QUESTION = "who warned of spillover"
 
 ARTICLES: list[dict[str, Any]] = [
     {
         "id": "spillover",
         "title": "Envoy warns of spillover",
-        "text": "🦠 First an emoji. Vera Okafor warned of spillover on May 4. It rained afterwards.\n\n"
+        "text": "🦠 First an emoji. Vera Okafor warned of spillover on May 4. It rained later.\n\n"
         "The council listened.\nNobody voted.",
         "source": "The Daily Test",
         "author": ["Ann Other", "B. Writer"],
@@ -43,6 +51,23 @@ def server(index: Path, *, encoder: Encoder | None = None, **settings: Any) -> T
     return TestClient(app, base_url=f"http://{HOST}")
 
 
+def problem(response: Response, status: int) -> dict[str, Any]:
+    """The problem that a response is, checked for the members that all have."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    found: dict[str, Any] = response.json()
+    assert found["status"] == status
+    assert found["type"]
+    assert found["title"]
+    assert found["detail"]
+    return found
+
+
+def text_of(client: TestClient, article_id: str) -> str:
+    """The text of an article today."""
+    return str(client.get(f"/articles/{article_id}/text").text)
+
+
 def add(client: TestClient, *articles: dict[str, Any]) -> dict[str, Any]:
     """Add articles, all of which must be taken."""
     response = client.post("/articles", json=list(articles))
@@ -50,3 +75,38 @@ def add(client: TestClient, *articles: dict[str, Any]) -> dict[str, Any]:
     report: dict[str, Any] = response.json()
     assert report["failed"] == []
     return report
+
+
+@contextmanager
+def filled(tmp_path: Path, **settings: Any) -> Iterator[TestClient]:
+    """A running server with the articles."""
+    with server(tmp_path / "index", **settings) as client:
+        add(client, *ARTICLES)
+        yield client
+
+
+SERVER = """
+import json, sys
+from rag.config import load_settings
+from rag.serve import serve
+from tests.fakes import FakeEncoder
+settings = load_settings(port=0, **json.loads(sys.argv[1]))
+serve(settings, encoder=FakeEncoder(), announce=lambda line: print(line, flush=True))
+"""
+
+
+@contextmanager
+def running(index: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server as a process of its own on a free port, and the port."""
+    given = json.dumps({"index": str(index), **settings})
+    root = Path(__file__).parents[1]
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SERVER, given]
+    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on http://127.0.0.1:")
+            yield process, int(line.rpartition(":")[2])
+        finally:
+            process.kill()

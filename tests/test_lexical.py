@@ -85,7 +85,8 @@ def ranked(searcher: LexicalSearcher, terms: Sequence[str], scope: Scope) -> dic
     return dict(zip(numbers.tolist(), scores.tolist(), strict=True))
 
 
-WORDS = st.lists(st.sampled_from("flood river storm levee mayor budget vote ant".split()))
+VOCABULARY = ["flood", "river", "storm", "levee", "mayor", "budget", "vote", "ant"]
+WORDS = st.lists(st.sampled_from(VOCABULARY))
 SHORT_TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=30)
 
 
@@ -126,7 +127,6 @@ def test_no_word_in_common_is_no_hit(terms: list[str]) -> None:
 @pytest.fixture(name="news", scope="module")
 def _news() -> list[LexicalDocument]:
     random = np.random.default_rng(2)
-    words = "flood river storm levee mayor budget vote ant".split()
     sources = ["Herald", "Courier", "", None, "herald", "The Herald"]
     found = []
     for number in range(1, 301):
@@ -138,7 +138,7 @@ def _news() -> list[LexicalDocument]:
                 source=sources[random.integers(len(sources))],
                 first=first,
                 last=None if first is None else first + int(random.integers(0, 30)),
-                text=" ".join(random.choice(words, random.integers(1, 30))),
+                text=" ".join(random.choice(VOCABULARY, random.integers(1, 30))),
             )
         )
     return found
@@ -236,7 +236,7 @@ def test_a_term_stands_where_it_says(text: str) -> None:
     end = 0
     for term in ANALYZER.terms(text):
         assert end <= term.start < term.end <= len(text)
-        assert text[term.start : term.end].isalnum()
+        assert not any(character.isspace() for character in text[term.start : term.end])
         end = term.end
     outside = ANALYZER.terms("🜁 flood\ud800 levee")
     assert [(term.text, term.start, term.end) for term in outside] == [
@@ -477,7 +477,7 @@ def test_readers_may_look_while_the_index_is_made_anew(index: LexicalIndex, tmp_
     with ThreadPoolExecutor(2) as threads:
         looks = [threads.submit(look) for _ in range(2)]
         try:
-            for generation in range(2, 22):
+            for generation in range(2, 12):
                 index.rebuild(NAME, generation, [document(1, "storm"), document(2, "storm")])
         finally:
             done.set()

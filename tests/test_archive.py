@@ -1,0 +1,1051 @@
+"""One index folder: what is published is whole, stays, and outlives kills, torn files and rivals."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NoReturn
+
+import faiss
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+import rag.archive as archive_module
+import rag.lexical as lexical_module
+import rag.store as store_module
+from rag.archive import Archive, EncodingsGone
+from rag.errors import (
+    ArchiveBusy,
+    ArchiveDamaged,
+    ArticleNotFound,
+    FormatNotSupported,
+    IndexMismatch,
+    StorageFailed,
+)
+from rag.ingest import fingerprint
+from rag.lexical import LexicalIndex
+from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
+from rag.types import Article, Encoding, Span
+from rag.writing import Writing
+from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
+
+SPAWN = multiprocessing.get_context("spawn")
+PATIENCE_S = 60.0
+SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def story(number: int, version: int = 0, **fields: Any) -> Article:
+    text = (
+        f"A storm hit town{number} on Monday, said the mayor. "
+        f"Nobody was hurt in version{version} of the flood.\n\n"
+        f"The levee at river{number} held through the night {version}."
+    )
+    values = {"title": f"Storm {number}", "source": f"Paper {number % 3}", **fields}
+    return Article(id=f"a{number}", text=text, **values)
+
+
+STORIES = [story(number) for number in range(4)]
+
+
+@pytest.fixture(name="encoder")
+def _encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture(name="archive")
+def _archive(tmp_path: Path) -> Iterator[Archive]:
+    with closing(Archive(tmp_path / "index")) as archive:
+        yield archive
+
+
+@pytest.fixture(name="full")
+def _full(archive: Archive, encoder: FakeEncoder) -> Archive:
+    add(archive, encoder, *STORIES)
+    return archive
+
+
+def sql(folder: Path, statement: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def ids(archive: Archive) -> list[str]:
+    with archive.snapshot() as snapshot:
+        return [head.id for head in snapshot.heads(limit=1000)]
+
+
+# What goes in
+
+
+def test_what_is_added_is_there(full: Archive, encoder: FakeEncoder) -> None:
+    assert_holds(full.folder, STORIES)
+    assert encoder.passages_encoded == sql(full.folder, "SELECT count(*) FROM passage")[0][0] >= 8
+
+
+def test_each_change_is_a_generation_and_nothing_new_is_none(
+    archive: Archive, encoder: FakeEncoder
+) -> None:
+    first = add(archive, encoder, *STORIES[:2])
+    again = add(archive, encoder, *STORIES[:2])
+    second = add(archive, encoder, *STORIES, story(0, version=1))
+    assert (first.generation, again.generation) == (1, 1)
+    assert (again.added, again.updated, again.unchanged) == (0, 0, 2)
+    assert len(second.failed) == 1
+    assert archive.remove(["a1"]).generation == second.generation + 1
+    assert_holds(archive.folder, [STORIES[0], *STORIES[2:]])
+
+
+def test_a_revision_takes_the_place_of_the_one_before(full: Archive, encoder: FakeEncoder) -> None:
+    report = add(full, encoder, story(1, version=1), STORIES[2])
+    assert (report.added, report.updated, report.unchanged) == (0, 1, 1)
+    assert_holds(full.folder, [STORIES[0], story(1, version=1), *STORIES[2:]])
+
+
+def test_the_text_of_a_superseded_revision_can_still_be_read(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    for version in (1, 2):
+        add(full, encoder, story(1, version=version))
+    with full.snapshot() as snapshot:
+        assert snapshot.head("a1").revision == 3
+        for revision in (1, 2, 3):
+            head = snapshot.head("a1", revision)
+            assert snapshot.text(head) == story(1, version=revision - 1).text
+        with pytest.raises(ArticleNotFound, match="at revision 4"):
+            snapshot.head("a1", 4)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"source": "Another"},
+        {"source": None},
+        {"author": "Ada Berg"},
+        {"url": "https://example.org/1"},
+        {"published_at": "2025-11-23"},
+    ],
+    ids=str,
+)
+def test_a_revision_of_what_is_said_about_an_article_encodes_nothing(
+    full: Archive, fields: dict[str, Any]
+) -> None:
+    encoder = FakeEncoder()
+    report = add(full, encoder, story(1, **fields))
+    assert (report.updated, encoder.passages_encoded) == (1, 0)
+    assert_holds(full.folder, [STORIES[0], story(1, **fields), *STORIES[2:]])
+    with full.snapshot() as snapshot:
+        assert snapshot.head("a1").revision == 2
+
+
+def test_a_text_that_two_articles_share_is_encoded_once_and_kept_for_either(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    before = encoder.passages_encoded
+    twin = replace(STORIES[1], id="twin")
+    add(full, encoder, twin)
+    assert encoder.passages_encoded == before
+    full.remove(["a1"])
+    assert_holds(full.folder, [STORIES[0], *STORIES[2:], twin])
+    full.remove(["twin"])
+    assert_holds(full.folder, [STORIES[0], *STORIES[2:]])
+
+
+def test_an_article_without_text_is_one_passage(full: Archive, encoder: FakeEncoder) -> None:
+    bare = Article(id="bare", title="Storm warning", text="")
+    add(full, encoder, bare)
+    assert_holds(full.folder, [*STORIES, bare])
+
+
+def test_encodings_erased_between_encoding_and_publishing_are_made_again(full: Archive) -> None:
+    class Interrupted(FakeEncoder):
+        def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
+            if not self.passages_encoded:
+                full.remove(["a1"])
+            return super().encode_passages(texts)
+
+    text = f"{STORIES[1].text}\n\nA last sentence makes it another text."
+    longer = replace(STORIES[1], id="longer", text=text)
+    encoder = Interrupted()
+    report = add(full, encoder, longer)
+    assert report.added == 1
+    assert_holds(full.folder, [STORIES[0], *STORIES[2:], longer])
+    assert encoder.passages_encoded > report.passages
+
+
+def test_a_change_that_wants_erased_encodings_changes_nothing(full: Archive) -> None:
+    passage = PassageDraft(Span(0, 6, 2, ((0, 6),)), key=b"gone")
+    draft = ArticleDraft(story(7), (passage,))
+    with pytest.raises(EncodingsGone):
+        full.publish([draft], {}, fingerprint(FakeEncoder(), 12))
+    assert_holds(full.folder, STORIES)
+
+
+# What goes out
+
+
+def everything_stored(folder: Path) -> bytes:
+    """Every value of every table, and the bytes of library.db."""
+    with closing(sqlite3.connect(folder / "library.db")) as connection:
+        values = "\n".join(connection.iterdump()).encode()
+    return values + (folder / "library.db").read_bytes()
+
+
+def test_removing_erases_texts_and_encodings(full: Archive, encoder: FakeEncoder) -> None:
+    secret = story(9, title="Xylophone", source="Zymurgy", author="Quixote")
+    for version in (0, 1):
+        add(full, encoder, replace(secret, text=story(9, version).text.replace("mayor", "jackdaw")))
+    vectors = [row[0] for row in sql(full.folder, "SELECT vector FROM encoding")]
+    assert b"jackdaw" in everything_stored(full.folder)
+    full.remove(["a9"])
+    full.close()
+    stored = everything_stored(full.folder)
+    for word in (b"jackdaw", b"Xylophone", b"Zymurgy", b"Quixote", b"town9"):
+        assert word not in stored
+    kept = [row[0] for row in sql(full.folder, "SELECT vector FROM encoding")]
+    erased = [vector for vector in vectors if vector not in kept]
+    assert len(erased) >= 3
+    assert not any(vector in stored for vector in erased)
+    assert_holds(full.folder, STORIES)
+    with full.snapshot() as snapshot:
+        assert snapshot.find("a9", 1) is None
+
+
+def test_a_superseded_revision_keeps_its_text_and_loses_its_encodings(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    add(full, encoder, story(1, version=1))
+    living = sql(full.folder, "SELECT count(DISTINCT encoding) FROM passage WHERE died IS NULL")
+    assert sql(full.folder, "SELECT count(*) FROM encoding") == living
+
+
+def test_a_revision_number_is_never_used_again(full: Archive, encoder: FakeEncoder) -> None:
+    add(full, encoder, story(1, version=1))
+    full.remove(["a1"])
+    add(full, encoder, STORIES[1])
+    with full.snapshot() as snapshot:
+        assert snapshot.head("a1").revision == 3
+        assert snapshot.find("a1", 1) is None
+        assert snapshot.find("a1", 2) is None
+    full.remove(["a1"])
+    add(full, encoder, story(1, version=5))
+    with full.snapshot() as snapshot:
+        assert snapshot.head("a1").revision == 4
+
+
+def test_passage_numbers_are_never_used_again(full: Archive, encoder: FakeEncoder) -> None:
+    before = sql(full.folder, "SELECT max(number) FROM passage")[0][0]
+    full.remove(["a3"])
+    add(full, encoder, STORIES[3])
+    numbers = sql(full.folder, "SELECT number FROM passage WHERE born = 3")
+    assert min(numbers)[0] > before
+
+
+def test_an_unknown_article_cannot_be_removed_and_none_is(full: Archive) -> None:
+    with pytest.raises(ArticleNotFound, match="nobody"):
+        full.remove(["a0", "nobody", "a1"])
+    assert_holds(full.folder, STORIES)
+    assert full.remove(["a0", "a0"]).removed == ("a0",)
+    with pytest.raises(ArticleNotFound):
+        full.remove(["a0"])
+
+
+def test_an_emptied_archive_is_sound_and_can_be_filled_again(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    full.remove(ids(full))
+    assert_holds(full.folder, [])
+    full.rebuild()
+    assert_holds(full.folder, [])
+    add(full, encoder, *STORIES[:2])
+    assert_holds(full.folder, STORIES[:2])
+
+
+def test_a_new_reader_of_an_archive_that_lost_its_last_article(full: Archive) -> None:
+    full.remove(["a3"])
+    assert_holds(full.folder, STORIES[:3])
+    full.remove(["a0", "a2"])
+    assert_holds(full.folder, [STORIES[1]])
+
+
+# An archive that is not there yet, or is another's
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_reading_an_empty_or_missing_folder_creates_nothing(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "index"
+    if there:
+        folder.mkdir()
+    with closing(Archive(folder)) as archive:
+        with archive.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {})
+            assert snapshot.find("a1") is None
+            assert snapshot.ids_at("https://example.org/") == []
+        with archive.reading() as reading:
+            assert reading is None
+        assert archive.check() == []
+        assert archive.manifest() == {}
+        assert archive.rebuild() == 0
+        assert set(archive.sizes().values()) == {0}
+        with pytest.raises(ArticleNotFound):
+            archive.remove(["a1"])
+    assert list(tmp_path.rglob("*")) == ([folder] if there else [])
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "tokens"),
+    [
+        ("encoder", FakeEncoder(name="another model"), 12),
+        ("encoder", FakeEncoder(seed=7), 12),
+        ("passage_tokens", FakeEncoder(), 13),
+    ],
+)
+def test_an_archive_of_another_make_is_refused_by_name(
+    full: Archive, part: str, other: FakeEncoder, tokens: int
+) -> None:
+    with pytest.raises(IndexMismatch) as caught:
+        add(full, other, story(8), passage_tokens=tokens)
+    assert caught.value.part == part
+    assert ("fake" if part == "encoder" else "12") in caught.value.built_with
+    assert (other.name if part == "encoder" else "13") in caught.value.at_hand
+    with pytest.raises(IndexMismatch):
+        full.publish([], {}, fingerprint(other, tokens))
+    assert other.passages_encoded == 0
+    assert_holds(full.folder, STORIES)
+
+
+def test_a_newer_format_is_refused_and_left_as_it_is(full: Archive) -> None:
+    full.close()
+    sql(full.folder, f"PRAGMA user_version = {FORMAT + 1}")
+    before = (full.folder / "library.db").read_bytes()
+    calls: list[Callable[[], object]] = [
+        lambda: ids(full),
+        full.check,
+        full.manifest,
+        full.rebuild,
+        lambda: full.remove(["a0"]),
+        lambda: add(full, FakeEncoder(), story(8)),
+    ]
+    for call in calls:
+        with pytest.raises(FormatNotSupported, match=f"format {FORMAT + 1}"):
+            call()
+    assert (full.folder / "library.db").read_bytes() == before
+
+
+def test_an_older_format_is_migrated_step_by_step(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (
+        *MIGRATIONS,
+        "ALTER TABLE article ADD COLUMN language TEXT",
+        "UPDATE article SET language = 'en' || number",
+    )
+    monkeypatch.setattr(store_module, "MIGRATIONS", steps)
+    monkeypatch.setattr(store_module, "FORMAT", len(steps))
+    assert_holds(full.folder, STORIES)
+    assert sql(full.folder, "PRAGMA user_version") == [(len(steps),)]
+    assert sql(full.folder, "SELECT language FROM article WHERE id = 'a1'") == [("en2",)]
+
+
+def test_a_migration_that_fails_leaves_the_format_as_it_was(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (*MIGRATIONS, "CREATE TABLE more (number INTEGER); INSERT INTO nowhere VALUES (1)")
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "MIGRATIONS", steps)
+        patch.setattr(store_module, "FORMAT", len(steps))
+        with pytest.raises(StorageFailed, match="nowhere"):
+            ids(full)
+    assert sql(full.folder, "PRAGMA user_version") == [(FORMAT,)]
+    assert sql(full.folder, "SELECT name FROM sqlite_master WHERE name = 'more'") == []
+    assert_holds(full.folder, STORIES)
+
+
+# Killed at every step
+
+Hook = Callable[[Any], Callable[..., Any]]
+
+
+def die(*_: object, **__: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("this process was killed")
+
+
+def instead(_: Any) -> Callable[..., Any]:
+    return die
+
+
+def after(original: Any) -> Callable[..., Any]:
+    def call(*arguments: object) -> None:
+        original(*arguments)
+        die()
+
+    return call
+
+
+def halfway(write_index: Any) -> Callable[..., Any]:
+    def call(index: object, name: str) -> None:
+        write_index(index, name)
+        os.truncate(name, Path(name).stat().st_size // 2)
+        die()
+
+    return call
+
+
+STEPS: dict[str, tuple[Any, str, Hook]] = {
+    "while SQLite is written": (Writing, "set_manifest", instead),
+    "when SQLite has it": (LexicalIndex, "commit", instead),
+    "while tantivy is written": (lexical_module, "_document", after),
+    "when tantivy has it": (Writing, "publish", instead),
+    "while it is published": (Writing, "publish", after),
+    "when it is published": (archive_module, "tail_too_long", instead),
+    "while the base is written": (faiss, "write_index", halfway),
+    "when the base is written": (archive_module, "write_base", after),
+    "when the manifest names the base": (Path, "unlink", instead),
+}
+NOT_COMMITTED = "while SQLite is written"
+CHANGED = [story(0, version=1), *STORIES[1:], *[story(number) for number in range(4, 8)]]
+
+
+def killed_while_adding(folder: Path, step: str) -> None:
+    owner, name, hook = STEPS[step]
+    setattr(owner, name, hook(getattr(owner, name)))
+    add(Archive(folder), FakeEncoder(), *CHANGED)
+
+
+def killed_while_removing(folder: Path, step: str) -> None:
+    owner, name, hook = STEPS[step]
+    setattr(owner, name, hook(getattr(owner, name)))
+    Archive(folder).remove(["a0", "a3"])
+
+
+def run_to_death(task: Callable[[Path, str], None], folder: Path, step: str) -> None:
+    child = SPAWN.Process(target=task, args=(folder, step))
+    child.start()
+    child.join(PATIENCE_S)
+    assert child.exitcode == -signal.SIGKILL
+
+
+def seen_after_a_kill(folder: Path, before: list[Article], after_it: list[Article]) -> None:
+    """A reader, and then a writer, gets an archive in which the change is, whole, or is not."""
+    with closing(Archive(folder)) as archive, archive.snapshot() as snapshot:
+        heads = snapshot.heads(limit=100)
+        is_there = {(head.id, head.sha256) for head in heads} == {
+            (article.id, article.sha256) for article in after_it
+        }
+        expected = after_it if is_there else before
+        assert_snapshot_holds(snapshot, {article.id: article for article in expected})
+        assert archive.check() == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_writer_killed_while_adding(full: Archive, step: str) -> None:
+    full.close()
+    run_to_death(killed_while_adding, full.folder, step)
+    seen_after_a_kill(full.folder, STORIES, CHANGED)
+    committed = CHANGED if step != NOT_COMMITTED else STORIES
+    add(full, FakeEncoder(), story(20))
+    assert_holds(full.folder, [*committed, story(20)])
+    encoder = FakeEncoder()
+    report = add(full, encoder, *CHANGED)
+    assert_holds(full.folder, [*CHANGED, story(20)])
+    if step != NOT_COMMITTED:
+        assert (report.unchanged, encoder.passages_encoded) == (len(CHANGED), 0)
+    assert not list(full.folder.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "step", [NOT_COMMITTED, "when SQLite has it", "when tantivy has it", "while it is published"]
+)
+def test_a_writer_killed_while_removing(full: Archive, step: str) -> None:
+    full.close()
+    run_to_death(killed_while_removing, full.folder, step)
+    seen_after_a_kill(full.folder, STORIES, STORIES[1:3])
+    add(full, FakeEncoder(), story(20))
+    left = STORIES if step == NOT_COMMITTED else STORIES[1:3]
+    assert_holds(full.folder, [*left, story(20)])
+    kept = sql(full.folder, "SELECT DISTINCT id FROM article")
+    assert sorted(row[0] for row in kept) == sorted(article.id for article in [*left, story(20)])
+
+
+def killed_before_the_tables(folder: Path, _: str) -> None:
+    store_module.Store.create = after(  # type: ignore[method-assign]
+        lambda store: sqlite3.connect(folder / "library.db").execute("PRAGMA journal_mode = WAL")
+    )
+    add(Archive(folder), FakeEncoder(), *STORIES)
+
+
+def test_a_writer_killed_before_it_made_the_tables(archive: Archive, encoder: FakeEncoder) -> None:
+    run_to_death(killed_before_the_tables, archive.folder, "")
+    assert (archive.folder / "library.db").exists()
+    assert_holds(archive.folder, [])
+    add(archive, encoder, *STORIES)
+    assert_holds(archive.folder, STORIES)
+
+
+# Derived files that are missing, torn or changed
+
+
+def cut(file: Path, size: int) -> None:
+    other = file.with_name("cut")
+    other.write_bytes(file.read_bytes()[:size])
+    other.replace(file)
+
+
+def flip(file: Path, at: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[at] ^= 4
+    other = file.with_name("flipped")
+    other.write_bytes(data)
+    other.replace(file)
+
+
+def the(folder: Path, pattern: str) -> Path:
+    return max(folder.glob(pattern), key=lambda file: file.stat().st_size)
+
+
+TORN: dict[str, Callable[[Path], object]] = {
+    "lexical: no folder": lambda folder: shutil.rmtree(folder / "lexical"),
+    "lexical: a file": lambda folder: (
+        shutil.rmtree(folder / "lexical"),
+        (folder / "lexical").write_bytes(b"?"),
+    ),
+    "lexical: empty": lambda folder: [file.unlink() for file in folder.glob("lexical/*")],
+    "lexical: no meta": lambda folder: (folder / "lexical" / "meta.json").unlink(),
+    "lexical: cut meta": lambda folder: cut(folder / "lexical" / "meta.json", 80),
+    "lexical: no terms": lambda folder: the(folder, "lexical/*.term").unlink(),
+    "lexical: cut postings": lambda folder: cut(the(folder, "lexical/*.idx"), 40),
+    "lexical: cut numbers": lambda folder: cut(the(folder, "lexical/*.fast"), 0),
+    "dense: no file": lambda folder: the(folder, "dense.*").unlink(),
+    "dense: cut": lambda folder: cut(the(folder, "dense.*"), 1000),
+    "dense: empty": lambda folder: cut(the(folder, "dense.*"), 0),
+    "dense: another header": lambda folder: flip(the(folder, "dense.*"), 0),
+}
+
+
+@pytest.mark.parametrize("damage", TORN)
+def test_a_missing_or_torn_index_is_named_and_made_anew_by_a_reader(
+    full: Archive, encoder: FakeEncoder, damage: str
+) -> None:
+    encoded = encoder.passages_encoded
+    full.close()
+    TORN[damage](full.folder)
+    assert {fault.part for fault in full.check()} == {damage.split(":")[0]}
+    assert_holds(full.folder, STORIES)
+    add(full, encoder, *STORIES)
+    assert encoder.passages_encoded == encoded
+
+
+@pytest.mark.parametrize("damage", TORN)
+def test_a_missing_or_torn_index_is_no_hindrance_to_a_writer(
+    full: Archive, encoder: FakeEncoder, damage: str
+) -> None:
+    TORN[damage](full.folder)
+    add(full, encoder, story(9))
+    assert_holds(full.folder, [*STORIES, story(9)])
+
+
+@pytest.mark.parametrize("pattern", ["lexical/*.term", "lexical/*.idx", "dense.*"])
+def test_a_flipped_bit_is_named_and_gone_after_a_rebuild(
+    full: Archive, encoder: FakeEncoder, pattern: str
+) -> None:
+    encoded = encoder.passages_encoded
+    file = the(full.folder, pattern)
+    flip(file, file.stat().st_size // 4)
+    faults = full.check()
+    assert [fault.problem for fault in faults] == [f"{file.name} has changed since it was written"]
+    assert faults[0].part == pattern[: len(faults[0].part)]
+    assert full.rebuild() == 1
+    assert_holds(full.folder, STORIES)
+    assert encoder.passages_encoded == encoded
+
+
+def test_a_rebuild_is_seen_by_those_who_read_before(full: Archive, encoder: FakeEncoder) -> None:
+    with closing(Archive(full.folder)) as reader:
+        assert ids(reader) == ["a0", "a1", "a2", "a3"]
+        full.rebuild()
+        add(full, encoder, story(4))
+        with reader.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {each.id: each for each in [*STORIES, story(4)]})
+
+
+# The base
+
+
+def test_the_base_follows_the_archive_and_old_ones_go(
+    archive: Archive, encoder: FakeEncoder
+) -> None:
+    held = []
+    for number in range(12):
+        held.append(story(number))
+        add(archive, encoder, held[-1])
+        assert len(list(archive.folder.glob("dense.*"))) == 1
+    written = sql(archive.folder, "SELECT value FROM manifest WHERE key = 'dense_base'")[0][0]
+    assert 1 < int(written.split('"generation": ')[1].split(",")[0]) < 12
+    assert_holds(archive.folder, held)
+
+
+def test_a_base_that_cannot_be_written_keeps_nobody_from_adding(
+    full: Archive, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> NoReturn:
+        raise RuntimeError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "write_index", no_space)
+        assert add(full, encoder, *[story(number) for number in range(4, 9)]).added == 5
+        assert full.remove(["a0"]).removed == ("a0",)
+        held = [story(number) for number in range(1, 9)]
+        assert_holds(full.folder, held)
+    add(full, encoder, story(9))
+    assert_holds(full.folder, [*held, story(9)])
+    assert len(list(full.folder.glob("dense.*"))) == 1
+
+
+# Several at once
+
+
+def writer_stopped_at(folder: Path, where: tuple[Any, str], stopped: Event, go_on: Event) -> None:
+    owner, name = where
+    original = getattr(owner, name)
+
+    def wait(*arguments: Any) -> Any:
+        stopped.set()
+        assert go_on.wait(PATIENCE_S)
+        return original(*arguments)
+
+    setattr(owner, name, wait)
+    with closing(Archive(folder)) as archive:
+        add(archive, FakeEncoder(), story(30))
+
+
+@contextmanager
+def another_writer(folder: Path, where: tuple[Any, str]) -> Iterator[tuple[Any, Event]]:
+    """A process that is adding `story(30)` and waits at `where`, under the lock, to be let go."""
+    stopped, go_on = SPAWN.Event(), SPAWN.Event()
+    child = SPAWN.Process(target=writer_stopped_at, args=(folder, where, stopped, go_on))
+    child.start()
+    try:
+        assert stopped.wait(PATIENCE_S)
+        yield child, go_on
+    finally:
+        go_on.set()
+        child.join(PATIENCE_S)
+    assert child.exitcode == 0
+
+
+def test_a_second_writer_waits_so_long_and_then_names_the_first(full: Archive) -> None:
+    with (
+        another_writer(full.folder, (LexicalIndex, "commit")) as (child, _),
+        closing(Archive(full.folder, lock_timeout_s=0.2)) as second,
+    ):
+        for call in (lambda: second.remove(["a0"]), lambda: second.rebuild()):
+            with pytest.raises(ArchiveBusy, match=f"process {child.pid} on ") as caught:
+                call()
+            assert caught.value.waited_s == 0.2
+        assert ids(second) == ["a0", "a1", "a2", "a3"]
+        with second.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {article.id: article for article in STORIES})
+    assert_holds(full.folder, [*STORIES, story(30)])
+    assert not (full.folder / "write.holder").exists()
+
+
+def test_a_second_writer_goes_on_when_the_first_is_done(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    with (
+        another_writer(full.folder, (LexicalIndex, "commit")) as (_, go_on),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        adding = threads.submit(add, full, encoder, story(31))
+        go_on.set()
+        assert adding.result(PATIENCE_S).added == 1
+    assert_holds(full.folder, [*STORIES, story(30), story(31)])
+
+
+def test_a_writer_killed_under_the_lock_does_not_hold_it(full: Archive) -> None:
+    with another_writer(full.folder, (LexicalIndex, "commit")) as (child, _):
+        child.kill()
+        child.join(PATIENCE_S)
+        child.exitcode = 0
+    assert full.remove(["a0"]).removed == ("a0",)
+    assert_holds(full.folder, [*STORIES[1:], story(30)])
+
+
+def test_a_new_reader_waits_for_a_writer_between_its_last_steps(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with another_writer(full.folder, (Writing, "publish")) as (_, go_on):
+        assert ids(full) == ["a0", "a1", "a2", "a3"]
+        waits = []
+
+        def wait(_: float) -> None:
+            waits.append(go_on.is_set())
+            go_on.set()
+
+        monkeypatch.setattr(archive_module.time, "sleep", wait)
+        with closing(Archive(full.folder)) as reader:
+            assert ids(reader) == ["a0", "a1", "a2", "a3", "a30"]
+        assert waits[0] is False
+
+
+def edition(version: int) -> list[Article]:
+    return [story(number, version) for number in range(5)]
+
+
+def read_editions(folder: Path, ready: Event, stop: Event, answer: Connection) -> None:
+    """Which editions were seen, each whole; one that is mixed stops the process with an error."""
+    seen: set[int] = set()
+    with closing(Archive(folder)) as archive:
+        while not stop.is_set():
+            with archive.snapshot() as snapshot:
+                version = snapshot.generation - 1
+                assert_snapshot_holds(snapshot, {each.id: each for each in edition(version)})
+                assert snapshot.lexical is not None
+                assert snapshot.lexical.generation == snapshot.generation
+                seen.add(version)
+            ready.set()
+    answer.send(sorted(seen))
+
+
+def test_readers_elsewhere_see_one_generation_at_a_time(
+    archive: Archive, encoder: FakeEncoder
+) -> None:
+    add(archive, encoder, *edition(0))
+    stop = SPAWN.Event()
+    readers = []
+    for _ in range(2):
+        ready = SPAWN.Event()
+        mine, theirs = SPAWN.Pipe()
+        child = SPAWN.Process(
+            target=read_editions, args=(archive.folder, ready, stop, theirs), daemon=True
+        )
+        child.start()
+        readers.append((child, ready, mine))
+    try:
+        for _, ready, _ in readers:
+            assert ready.wait(PATIENCE_S)
+        for version in range(1, 16):
+            add(archive, encoder, *edition(version))
+            for _, ready, _ in readers:
+                ready.clear()
+                assert ready.wait(PATIENCE_S)
+    finally:
+        stop.set()
+    for child, _, mine in readers:
+        assert mine.poll(PATIENCE_S)
+        seen = mine.recv()
+        child.join(PATIENCE_S)
+        assert child.exitcode == 0
+        assert len(seen) >= 8
+        assert seen[-1] == 15
+
+
+def test_threads_read_while_others_write(archive: Archive, encoder: FakeEncoder) -> None:
+    add(archive, encoder, *edition(0))
+    done = threading.Event()
+
+    def read() -> int:
+        count = 0
+        while not done.is_set():
+            with archive.snapshot() as snapshot:
+                version = snapshot.generation - 1
+                assert_snapshot_holds(snapshot, {each.id: each for each in edition(version)})
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as threads:
+        reads = [threads.submit(read) for _ in range(3)]
+        try:
+            for version in range(1, 9):
+                add(archive, encoder, *edition(version))
+        finally:
+            done.set()
+        assert all(each.result(PATIENCE_S) > 0 for each in reads)
+    assert_holds(archive.folder, edition(8))
+
+
+def test_a_snapshot_stays_at_its_generation(full: Archive, encoder: FakeEncoder) -> None:
+    with full.snapshot() as snapshot:
+        add(full, encoder, story(0, version=1), story(9))
+        full.remove(["a3"])
+        full.rebuild()
+        assert_snapshot_holds(snapshot, {article.id: article for article in STORIES})
+    assert_holds(full.folder, [story(0, version=1), *STORIES[1:3], story(9)])
+
+
+def test_a_reader_follows_step_by_step(archive: Archive, encoder: FakeEncoder) -> None:
+    held: dict[str, Article] = {}
+    with closing(Archive(archive.folder)) as reader:
+        for number in range(6):
+            held[f"a{number}"] = story(number)
+            add(archive, encoder, story(number))
+            if number % 2:
+                held[f"a{number - 1}"] = story(number - 1, version=1)
+                add(archive, encoder, story(number - 1, version=1))
+            if number % 3 == 2:
+                del held[f"a{number}"]
+                archive.remove([f"a{number}"])
+            with reader.snapshot() as snapshot:
+                assert_snapshot_holds(snapshot, held)
+
+
+# Another library.db in its place
+
+
+def put_library(folder: Path, library: bytes) -> None:
+    for name in ("library.db-wal", "library.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "restored").write_bytes(library)
+    (folder / "restored").replace(folder / "library.db")
+
+
+def library_of(folder: Path, encoder: FakeEncoder, *articles: Article) -> bytes:
+    """The file of an archive of these articles, all of it in one file."""
+    with closing(Archive(folder)) as archive:
+        add(archive, encoder, *articles)
+    assert not (folder / "library.db-wal").exists()
+    return (folder / "library.db").read_bytes()
+
+
+def test_another_archives_library_in_the_place_of_one_that_is_read(
+    full: Archive, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    others = [replace(story(number, 7), id=f"b{number}") for number in range(4)]
+    library = library_of(tmp_path / "other", encoder, *others)
+    assert ids(full) == ["a0", "a1", "a2", "a3"]
+    put_library(full.folder, library)
+    assert {fault.part for fault in full.check()} == {"lexical", "dense"}
+    with full.snapshot() as snapshot:
+        assert snapshot.generation == 1
+        assert_snapshot_holds(snapshot, {article.id: article for article in others})
+    assert_holds(full.folder, others)
+
+
+def test_a_backup_in_the_place_of_a_library_that_is_read(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    full.close()
+    backup = (full.folder / "library.db").read_bytes()
+    add(full, encoder, story(4), story(0, version=1))
+    assert len(ids(full)) == 5
+    put_library(full.folder, backup)
+    with full.snapshot() as snapshot:
+        assert_snapshot_holds(snapshot, {article.id: article for article in STORIES})
+    assert_holds(full.folder, STORIES)
+
+
+def test_a_backup_that_was_added_to_before_the_reader_looked_again(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    full.close()
+    backup = (full.folder / "library.db").read_bytes()
+    with closing(Archive(full.folder)) as reader:
+        add(full, encoder, story(4))
+        assert len(ids(reader)) == 5
+        put_library(full.folder, backup)
+        with closing(Archive(full.folder)) as writer:
+            assert add(writer, encoder, story(5)).generation == 2
+        with reader.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {each.id: each for each in [*STORIES, story(5)]})
+
+
+def answer_ids(folder: Path, questions: Connection) -> None:
+    with closing(Archive(folder)) as archive:
+        while questions.recv():
+            questions.send(ids(archive))
+
+
+def test_a_reader_elsewhere_sees_the_library_that_took_its_place(
+    full: Archive, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    library = library_of(tmp_path / "other", encoder, story(7), story(8))
+    mine, theirs = SPAWN.Pipe()
+    child = SPAWN.Process(target=answer_ids, args=(full.folder, theirs), daemon=True)
+    child.start()
+    seen = []
+    for step in range(3):
+        mine.send(True)
+        assert mine.poll(PATIENCE_S)
+        seen.append(mine.recv())
+        if step == 0:
+            put_library(full.folder, library)
+        elif step == 1:
+            with closing(Archive(full.folder)) as writer:
+                add(writer, encoder, story(9))
+    mine.send(False)
+    child.join(PATIENCE_S)
+    assert child.exitcode == 0
+    assert seen == [["a0", "a1", "a2", "a3"], ["a7", "a8"], ["a7", "a8", "a9"]]
+
+
+# The disk
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path, encoder: FakeEncoder) -> None:
+    folder = tmp_path / "index"
+    folder.write_text("not a folder")
+    with closing(Archive(folder)) as archive, pytest.raises(StorageFailed, match="index"):
+        add(archive, encoder, *STORIES)
+    assert folder.read_text() == "not a folder"
+
+
+def test_a_folder_in_the_place_of_the_library(tmp_path: Path, encoder: FakeEncoder) -> None:
+    (tmp_path / "library.db").mkdir()
+    with closing(Archive(tmp_path)) as archive:
+        for call in (lambda: ids(archive), lambda: add(archive, encoder, *STORIES)):
+            with pytest.raises(StorageFailed, match="unable to open database file"):
+                call()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(full: Archive, encoder: FakeEncoder) -> None:
+    full.close()
+    full.folder.chmod(0o500)
+    try:
+        with pytest.raises(StorageFailed):
+            add(full, encoder, story(9))
+    finally:
+        full.folder.chmod(0o700)
+    assert_holds(full.folder, STORIES)
+
+
+@contextmanager
+def files_no_larger_than(size_bytes: int) -> Iterator[None]:
+    """A disk that is full sooner or later: no file may grow beyond this."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100, 500, 1000, 4000, 40_000, 80_000, 120_000])
+def test_a_full_disk_keeps_what_was_acknowledged(
+    full: Archive, encoder: FakeEncoder, size_bytes: int
+) -> None:
+    more = [story(number) for number in range(4, 40)]
+    failed = False
+    with closing(Archive(full.folder)) as writer:
+        with files_no_larger_than(size_bytes):
+            try:
+                add(writer, encoder, *more)
+            except StorageFailed:
+                failed = True
+        seen_after_a_kill(full.folder, STORIES, [*STORIES, *more])
+        assert failed == (size_bytes < 120_000)
+        add(writer, encoder, *more)
+    assert_holds(full.folder, [*STORIES, *more])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"not a database, whatever its name says" * 200,
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:100] + bytes(4000) + data[4100:],
+    ],
+    ids=["garbage", "cut", "zeros"],
+)
+def test_a_library_that_is_torn_is_said_to_be_damaged(
+    full: Archive, damage: Callable[[bytes], bytes]
+) -> None:
+    full.close()
+    torn = damage((full.folder / "library.db").read_bytes())
+    (full.folder / "library.db").write_bytes(torn)
+    faults = full.check()
+    assert faults
+    assert {fault.part for fault in faults} <= {"library.db"}
+    with pytest.raises(ArchiveDamaged, match=r"Restore library\.db"):
+        add(full, FakeEncoder(), story(1, version=1), story(9))
+
+
+# Any sequence of changes
+
+
+class Changes(RuleBasedStateMachine):
+    """An archive beside a dict that says what it should hold."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(mkdtemp(dir=SHARED_MEMORY)) / "index"
+        self.archive = Archive(self.folder)
+        self.reader = Archive(self.folder)
+        self.encoder = FakeEncoder()
+        self.held: dict[str, Article] = {}
+        self.revisions: dict[str, int] = {}
+
+    numbers = st.integers(0, 5)
+
+    @rule(changes=st.lists(st.tuples(numbers, st.integers(0, 3), st.booleans()), max_size=4))
+    def add(self, changes: list[tuple[int, int, bool]]) -> None:
+        articles = {
+            f"a{number}": story(number, version, author="Ada" if signed else None)
+            for number, version, signed in changes
+        }
+        report = add(self.archive, self.encoder, *articles.values())
+        news = {key for key, each in articles.items() if self.held.get(key) != each}
+        assert report.added == len(news - self.held.keys())
+        assert report.updated == len(news & self.held.keys())
+        for key in news:
+            self.revisions[key] = self.revisions.get(key, 0) + 1
+        self.held |= articles
+
+    @rule(number=numbers)
+    def remove(self, number: int) -> None:
+        key = f"a{number}"
+        if key in self.held:
+            assert self.archive.remove([key]).removed == (key,)
+            del self.held[key]
+        else:
+            with pytest.raises(ArticleNotFound):
+                self.archive.remove([key])
+
+    @rule()
+    def look(self) -> None:
+        with self.reader.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, self.held)
+            for head in snapshot.heads(limit=10):
+                assert head.revision == self.revisions[head.id]
+
+    @rule()
+    def look_anew(self) -> None:
+        self.reader.close()
+        self.reader = Archive(self.folder)
+        self.look()
+
+    @rule()
+    def rebuild(self) -> None:
+        self.archive.rebuild()
+
+    @rule(damage=st.sampled_from(sorted(TORN)))
+    def tear(self, damage: str) -> None:
+        if self.held:
+            TORN[damage](self.folder)
+            self.look_anew()
+
+    def teardown(self) -> None:
+        self.look()
+        self.archive.close()
+        self.reader.close()
+        assert_holds(self.folder, self.held.values())
+        shutil.rmtree(self.folder.parent)
+
+
+TestChanges = Changes.TestCase
+TestChanges.settings = settings(max_examples=10, stateful_step_count=15, deadline=None)

@@ -1,0 +1,235 @@
+"""Bad input over HTTP: each kind gets its status, and a problem that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.served import ARTICLES, JSON, QUESTION, filled, problem, server, text_of
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One server for all: nothing here may change the archive."""
+    with filled(tmp_path_factory.mktemp("served")) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[TestClient]:
+    with server(tmp_path / "index") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"question": ""}, "question"),
+        ({"question": " \t\n\u00a0"}, "question"),
+        ({"question": "x" * 8001}, "question"),
+        ({"question": None}, "question"),
+        ({"question": "half \ud800"}, "question"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_k": 101}, "top_k"),
+        ({"top_k": 1_000_000}, "top_k"),
+        ({"top_k": 10**30}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"top_k": "5"}, "top_k"),
+        ({"topk": 5}, "topk"),
+        ({"filters": {"published_from": "soon"}}, "published_from"),
+        ({"filters": {"published_to": "2025-02-30"}}, "published_to"),
+        ({"filters": {"published_to": ""}}, "published_to"),
+        ({"filters": {"published_from": "2025-02-02", "published_to": "2025-02-01"}}, "published"),
+        ({"filters": {"form": "2025-02-02"}}, "filters.form"),
+        ({"filters": {"source": "one"}}, "filters.source"),
+        ({"filters": {"source": ["\udc00"]}}, "filters.source.0"),
+    ],
+)
+@pytest.mark.parametrize("address", ["/ask", "/search"])
+def test_a_bad_question_gets_422(
+    address: str, change: dict[str, Any], field: str, client: TestClient
+) -> None:
+    body = json.dumps({"question": QUESTION} | change)  # in ASCII, as a lone surrogate must be
+    found = problem(client.post(address, content=body, headers=JSON), 422)
+    assert found["errors"][0]["field"].startswith(field)
+    assert found["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({}, "q"),
+        ({"q": ""}, "question"),
+        ({"q": " "}, "question"),
+        ({"q": "x" * 8001}, "question"),
+        ({"q": QUESTION, "top_k": 0}, "top_k"),
+        ({"q": QUESTION, "top_k": 101}, "top_k"),
+        ({"q": QUESTION, "top_k": "many"}, "top_k"),
+        ({"q": QUESTION, "top_k": [1, 2]}, "top_k"),
+        ({"q": QUESTION, "from": "yesterday"}, "published_from"),
+        ({"q": QUESTION, "to": ""}, "published_to"),
+        ({"q": QUESTION, "published_from": "2025-01-01"}, "published_from"),
+        ({"q": QUESTION, "token_budget": 0}, "token_budget"),
+    ],
+)
+def test_a_bad_question_by_address_gets_422(
+    parameters: dict[str, Any], field: str, client: TestClient
+) -> None:
+    found = problem(client.get("/ask", params=parameters), 422)
+    assert found["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("question", ["nul \0 in it", "x" * 8000, "🦠" * 100, "\u202e'; --", "?!"])
+def test_any_text_is_a_question(question: str, client: TestClient) -> None:
+    answer = client.post("/ask", json={"question": question})
+    assert answer.status_code == 200
+    assert answer.json()["question"] == question
+
+
+def test_a_long_question_says_how_much_of_it_the_vectors_saw(client: TestClient) -> None:
+    question = "spillover " * 200  # 2,000 characters, 200 tokens
+    answer = client.post("/ask", json={"question": question}).json()
+    assert answer["question_tokens"] == {"tokens": 200, "seen": 200, "encoding": "fake"}
+    question = "why " * 400 + "spillover"
+    answer = client.post("/ask", json={"question": question, "top_k": 1}).json()
+    assert answer["question_tokens"] == {"tokens": 401, "seen": 256, "encoding": "fake"}
+    assert answer["citations"][0]["article"]["id"] == "spillover"
+
+
+def test_a_search_takes_no_budget(client: TestClient) -> None:
+    body = {"question": QUESTION, "token_budget": 50}
+    assert "token_budget" in problem(client.post("/search", json=body), 422)["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"", b"nonsense", b'{"question": "x",}', b"[" * 100_000, b"\xff\xfe\x00", b'"\xe9"'],
+)
+@pytest.mark.parametrize("address", ["/ask", "/articles", "/verify"])
+def test_a_body_that_is_no_json_is_refused(address: str, body: bytes, client: TestClient) -> None:
+    response = client.post(address, content=body, headers=JSON)
+    problem(response, 422 if body == b"" else 400)
+    assert len(response.content) < 500
+
+
+@pytest.mark.parametrize("body", ["null", "5", '"text"', "[5]", '{"question": []}'])
+def test_a_body_of_another_shape_is_refused(body: str, client: TestClient) -> None:
+    for address in ("/ask", "/articles", "/verify", "/search"):
+        problem(client.post(address, content=body, headers=JSON), 422)
+
+
+def test_a_stranger_cannot_have_a_long_error(client: TestClient) -> None:
+    fields = {f"{number}{'x' * 10_000}": number for number in range(500)}
+    response = client.post("/ask", json=fields)
+    problem(response, 422)
+    assert len(response.content) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("article", "reason"),
+    [
+        ({"text": "x", "published_at": "32 December"}, "32 December"),
+        ({"text": "x", "published_at": 20250101}, "must be a date"),
+        ({"text": 5}, "must be text"),
+        ({"title": " ", "text": "\n"}, "neither"),
+        ({"text": "x" * 1001}, "RAG_MAX_TEXT_BYTES"),
+        ({"text": "é" * 501}, "RAG_MAX_TEXT_BYTES"),
+        (None, "not an object"),
+        ([], "not an object"),
+    ],
+)
+def test_an_article_that_is_none(article: Any, reason: str, tmp_path: Path) -> None:
+    with server(tmp_path / "index", max_text_bytes=1000) as client:
+        found = problem(client.post("/articles", json=[article]), 422)
+    assert reason in found["failed"][0]["reason"]
+
+
+def test_half_a_surrogate_pair_in_an_article_is_replaced(empty: TestClient) -> None:
+    body = json.dumps({"id": "a", "text": "half \ud800 a pair"})
+    assert empty.post("/articles", content=body, headers=JSON).status_code == 200
+    assert text_of(empty, "a") == "half \ufffd a pair"
+
+
+def test_too_many_articles(tmp_path: Path) -> None:
+    with server(tmp_path / "index", max_articles_per_call=2) as client:
+        found = problem(client.post("/articles", json=ARTICLES), 422)
+        assert "RAG_MAX_ARTICLES_PER_CALL" in found["detail"]
+        assert client.get("/articles").json()["articles"] == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"offset": 5}, {"limit": [1, 2]}],
+)
+def test_a_bad_page_of_articles(parameters: dict[str, Any], client: TestClient) -> None:
+    problem(client.get("/articles", params=parameters), 422)
+
+
+@pytest.mark.parametrize("article_id", ["nobody", "%00", "a b", "x" * 500, "%ED%A0%80", "..%5c"])
+def test_an_unknown_article_gets_404(article_id: str, client: TestClient) -> None:
+    for method, address in [
+        ("GET", f"/articles/{article_id}"),
+        ("GET", f"/articles/{article_id}/text"),
+        ("DELETE", f"/articles/{article_id}"),
+    ]:
+        problem(client.request(method, address), 404)
+    claim = {"article_id": "nobody", "start": 0, "end": 1, "quote": "x"}
+    problem(client.post("/verify", json=claim), 404)
+
+
+@pytest.mark.parametrize("revision", ["0", "-1", "x", "9" * 30])
+def test_a_revision_that_is_none(revision: str, client: TestClient) -> None:
+    problem(client.get("/articles/harbour", params={"revision": revision}), 422)
+    claim = {"article_id": "harbour", "revision": 10**30, "start": 0, "end": 1, "quote": "x"}
+    problem(client.post("/verify", json=claim), 422)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "allowed"),
+    [
+        ("PUT", "/articles", "GET, HEAD, POST"),
+        ("PATCH", "/articles/harbour", "DELETE, GET, HEAD"),
+        ("DELETE", "/ask", "GET, HEAD, POST"),
+        ("OPTIONS", "/ask", "GET, HEAD, POST"),
+        ("GET", "/verify", "POST"),
+        ("TRACE", "/", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_there(
+    method: str, address: str, allowed: str, client: TestClient
+) -> None:
+    response = client.request(method, address)
+    problem(response, 405)
+    assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("address", ["/nothing", "/ask/", "/articles/", "/../etc/passwd", "//"])
+def test_an_address_that_is_not_there(address: str, client: TestClient) -> None:
+    problem(client.get(f"http://127.0.0.1:8000{address}"), 404)
+
+
+@pytest.mark.parametrize("address", ["/", "/articles", "/articles/harbour/text", "/health/live"])
+def test_head_is_get_without_the_body(address: str, client: TestClient) -> None:
+    head, got = client.head(address), client.get(address)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))
+
+
+def test_an_error_nobody_expected_tells_nothing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_searcher: Any, question: str, **_: Any) -> None:
+        raise RuntimeError(question)
+
+    monkeypatch.setattr("rag.searcher.Searcher.ask", fail)
+    response = client.post("/ask", json={"question": "the secret question"})
+    assert problem(response, 500)["type"] == "about:blank"
+    assert "secret" not in response.text
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text

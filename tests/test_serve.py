@@ -1,0 +1,251 @@
+"""The server: starting, waiting, being busy or full, and running as a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from starlette.testclient import TestClient
+
+from rag.archive import Archive, Outcome
+from rag.config import Settings
+from rag.errors import IndexMismatch, InvalidRequest, ModelNotFound, NotReady, StorageFailed
+from rag.serve import create_app, serve
+from rag.types import EncodedQuestion
+from tests.fakes import FakeEncoder
+from tests.served import ARTICLES, JSON, PROBLEM, QUESTION, add, filled, problem, running, server
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with filled(tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[TestClient]:
+    with server(tmp_path / "index") as client:
+        yield client
+
+
+class _Slow(FakeEncoder):
+    """An encoder whose questions wait until `go` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def encode_question(self, text: str) -> EncodedQuestion:
+        assert self.go.wait(30)
+        return super().encode_question(text)
+
+
+def test_a_question_that_comes_early_waits_for_the_model(tmp_path: Path) -> None:
+    encoder = _Slow()
+    with server(tmp_path / "index", encoder=encoder) as client, ThreadPoolExecutor() as threads:
+        asked = threads.submit(client.post, "/ask", json={"question": QUESTION})
+        page = threads.submit(client.get, "/", params={"q": QUESTION})
+        early = client.get("/health/ready")
+        assert "loading" in problem(early, 503)["detail"]
+        assert early.headers["retry-after"]
+        assert client.get("/health/live").json() == {"status": "live"}
+        assert client.get("/").status_code == 200
+        assert client.get("/articles").status_code == 200
+        assert not asked.done()
+        encoder.go.set()
+        assert asked.result(30).status_code == 200
+        assert page.result(30).status_code == 200
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_many_early_questions_leave_room_for_other_calls(tmp_path: Path) -> None:
+    encoder = _Slow()
+    with server(tmp_path / "index", encoder=encoder) as client, ThreadPoolExecutor(80) as threads:
+        early = [threads.submit(client.get, "/ask", params={"q": QUESTION}) for _ in range(80)]
+        assert client.get("/articles").status_code == 200
+        assert not any(question.done() for question in early)
+        encoder.go.set()
+        assert {question.result(30).status_code for question in early} == {200}
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    class Broken(FakeEncoder):
+        def encode_question(self, text: str) -> EncodedQuestion:
+            raise MemoryError("no room")
+
+    with server(tmp_path / "index", encoder=Broken()) as client:
+        found = problem(client.post("/ask", json={"question": QUESTION}), 503)
+        assert "no room" in found["detail"]
+        problem(client.get("/health/ready"), 503)
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/", params={"q": QUESTION}).status_code == 503
+
+
+def test_a_server_that_does_not_fit_its_archive_does_not_start(tmp_path: Path) -> None:
+    with server(tmp_path / "index") as client:
+        add(client, *ARTICLES)
+    settings = Settings(index=tmp_path / "index")
+    with pytest.raises(IndexMismatch, match="encoder"):
+        create_app(settings, encoder=FakeEncoder(name="another"))
+    with pytest.raises(IndexMismatch, match="passage_tokens"):
+        create_app(settings.model_copy(update={"passage_tokens": 7}), encoder=FakeEncoder())
+    with pytest.raises(ModelNotFound):
+        create_app(settings.model_copy(update={"model": "./no-such-model"}))
+
+
+def test_an_archive_that_is_swapped_for_another_is_not_ready(tmp_path: Path) -> None:
+    with server(tmp_path / "index", encoder=FakeEncoder()) as client:
+        with server(tmp_path / "index", encoder=FakeEncoder(name="another")) as other:
+            add(other, *ARTICLES)
+        assert problem(client.get("/health/ready"), 503)["type"].endswith("IndexMismatch")
+        problem(client.post("/ask", json={"question": QUESTION}), 503)
+
+
+def test_an_archive_that_is_being_written_gets_503_and_a_time(tmp_path: Path) -> None:
+    with server(tmp_path / "index", lock_timeout_s=0.05) as client:
+        add(client, ARTICLES[0])
+        with FileLock(tmp_path / "index" / "write.lock"):
+            response = client.post("/articles", json=ARTICLES)
+            found = problem(response, 503)
+            assert response.headers["retry-after"]
+            assert found["stored"] == ["spillover"]
+            problem(client.delete("/articles/spillover"), 503)
+            assert client.post("/ask", json={"question": QUESTION}).json()["answered"]
+        assert client.post("/articles", json=ARTICLES).json()["added"] == 2
+
+
+def test_a_call_that_breaks_off_says_which_articles_went_in(
+    empty: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, calls = Archive.publish, 0
+
+    def fill_the_disk(*args: Any, **kwargs: Any) -> Outcome:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise StorageFailed("index", "No space left on device")
+        return publish(*args, **kwargs)
+
+    # by name, since the package has a function of that name too
+    monkeypatch.setattr(import_module("rag.ingest"), "BATCH_ARTICLES", 1)
+    monkeypatch.setattr(Archive, "publish", fill_the_disk)
+    found = problem(empty.post("/articles", json=ARTICLES), 503)
+    assert "No space left" in found["detail"]
+    assert found["stored"] == ["spillover", "harbour"]
+    listed = empty.get("/articles").json()["articles"]
+    assert [each["id"] for each in listed] == ["harbour", "spillover"]
+
+
+def test_too_many_at_once_get_429(tmp_path: Path) -> None:
+    encoder = _Slow()
+    client = server(tmp_path / "index", encoder=encoder, max_requests_at_once=2)
+    with client, ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(client.get, "/ask", params={"q": QUESTION}) for _ in range(3)]
+        refused = next(each for each in iter(lambda: _any_done(waiting), None) if each)
+        assert refused.status_code == 429
+        problem(refused, 429)
+        assert refused.headers["retry-after"]
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        encoder.go.set()
+        assert sorted(each.result(30).status_code for each in waiting) == [200, 200, 429]
+
+
+def _any_done(waiting: list[Any]) -> Any:
+    return next((each.result() for each in waiting if each.done()), False)
+
+
+def test_questions_while_articles_are_added(client: TestClient) -> None:
+    def write() -> None:
+        for number in range(12):
+            text = f"Spillover number {number} was seen. " + "🦠 " * number + "It was warned of."
+            add(client, {"id": f"n{number % 5}", "text": text})
+
+    def ask() -> int:
+        answer = client.post("/ask", json={"question": QUESTION, "top_k": 10}).json()
+        for each in answer["citations"]:
+            article = each["article"]
+            address = f"/articles/{article['id']}/text"
+            text = client.get(address, params={"revision": article["revision"]}).text
+            assert text[each["start"] : each["end"]] == each["quote"]
+        return int(answer["generation"])
+
+    with ThreadPoolExecutor(6) as threads:
+        writing = threads.submit(write)
+        asked = [threads.submit(ask) for _ in range(40)]
+        writing.result(60)
+        generations = [each.result(60) for each in asked]
+    assert min(generations) >= 1
+    assert ask() == 13
+
+
+def test_a_budgets_encoding_must_be_at_hand(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="token_encoding"):
+        server(tmp_path, token_encoding="nonsense")
+
+
+def test_filters_are_checked_in_an_empty_archive_too(empty: TestClient) -> None:
+    body = {"question": QUESTION, "filters": {"published_from": "soon"}}
+    assert problem(empty.post("/ask", json=body), 422)["type"].endswith(InvalidRequest.__name__)
+
+
+# A process of its own.
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with running(tmp_path / "index", max_body_bytes=100_000) as running_server:
+        yield running_server
+
+
+def test_a_server_of_its_own(process: tuple[subprocess.Popen[str], int]) -> None:
+    server, port = process
+
+    def call(method: str, address: str, body: Any = None) -> tuple[int, Any]:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request(method, address, body and json.dumps(body), JSON if body else {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    assert call("POST", "/articles", ARTICLES)[1]["added"] == 3
+    status, answer = call("GET", "/ask?q=who+warned+of+spillover&secret=1")
+    assert status == 422
+    status, answer = call("GET", "/ask?q=who+warned+of+spillover")
+    assert (status, answer["citations"][0]["article"]["id"]) == (200, "spillover")
+    assert call("GET", "/nothing?q=who+warned+of+spillover")[0] == 404
+    server.terminate()
+    out, err = server.communicate(timeout=30)
+    assert "spillover" not in out + err  # no question is written to a log
+
+
+def test_a_body_over_the_limit_is_refused_while_it_comes(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    _, port = process
+    half = b'{"question": "' + b"x" * 60_000
+    for headers, chunked in ((JSON, True), (JSON | {"Content-Length": "1000000000"}, False)):
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            body = iter([half, b"x" * 60_000]) if chunked else half
+            connection.request("POST", "/ask", body, headers, encode_chunked=chunked)
+            response = connection.getresponse()
+            assert response.status == 413
+            assert response.headers["content-type"] == PROBLEM
+            assert "100000 bytes" in json.loads(response.read())["detail"]
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NotReady, match=f"port {port}.*--port"):
+            serve(Settings(index=tmp_path, port=port), encoder=FakeEncoder())

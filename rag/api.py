@@ -125,10 +125,12 @@ def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> Answ
 @router.post("/search", responses=openapi_responses(400, 413, 415))
 def search(asked: AskRequest, service: Asking) -> HitsOut:
     """The best passages for a query, without the decision to answer."""
-    if asked.token_budget is not None:
-        raise InvalidRequest("token_budget", "it is for answers; /search gives top_k passages")
-    filters = (asked.filters or FiltersModel()).filters()
-    result = service.search(asked.question, top_k=asked.top_k, filters=filters)
+    result = service.search(
+        asked.question,
+        top_k=asked.top_k,
+        filters=(asked.filters or FiltersModel()).filters(),
+        token_budget=asked.token_budget,
+    )
     return hits_json(result, encoder=service.encoder.name)
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote as percent_encoded
+from urllib.parse import urlsplit
 
 from rag.lexical import Analyzer
 from rag.types import ArticleHead, Citation, Hit, Passage
@@ -62,19 +63,30 @@ def link(article: ArticleHead, quote: str) -> str | None:
 
     https://wicg.github.io/scroll-to-text-fragment/
     """
-    if article.url is None:
+    if web_address(article.url) is None or article.url is None:
         return None
     address, _, fragment = article.url.partition("#")
     fragment = fragment.partition(":~:")[0]
     if not quote:
         return article.url
     words = quote.split()
-    if len(quote) <= WHOLE_QUOTE_CHARACTERS or len(words) < 2 * FRAGMENT_WORDS:
+    # A text fragment cannot run over the end of a paragraph, but its two ends can lie apart.
+    short = len(quote) <= WHOLE_QUOTE_CHARACTERS and "\n" not in quote
+    if short or len(words) < 2 * FRAGMENT_WORDS:
         text = _directive(quote)
     else:
         first, last = words[:FRAGMENT_WORDS], words[-FRAGMENT_WORDS:]
         text = f"{_directive(' '.join(first))},{_directive(' '.join(last))}"
     return f"{address}#{fragment}:~:text={text}"
+
+
+def web_address(url: str | None) -> str | None:
+    """`url` if it is a page's address that a reader can be sent to; a script's is not one."""
+    try:
+        parts = urlsplit(url or "")
+        return url if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None
 
 
 def _directive(text: str) -> str:

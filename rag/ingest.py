@@ -164,7 +164,9 @@ class _Run:
         if _words(article) in self._draft_texts:
             return True
         title = None if article.text else article.title
-        return reading is not None and reading.id_of_text(article.sha256, title) is not None
+        holder = reading.id_of_text(article.sha256, title) if reading else None
+        # A holder that this batch revises will not have the text any more.
+        return holder is not None and all(d.article.id != holder for d in self._drafts)
 
     def _draft(self, article: Article) -> None:
         header = clip_words(article.title, self._encoder.count, HEADER_TOKENS)

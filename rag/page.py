@@ -20,12 +20,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 
+from rag.cite import web_address
 from rag.errors import ArticleNotFound, InvalidRequest, RagError, http_status
 from rag.marks import Paragraph, paragraphs
 from rag.searcher import TOP_K
 from rag.service import Service, Serving
 from rag.types import Answer, Citation, Filters
-from rag.wire import Offset, Revision, web_address
+from rag.wire import Offset, Revision
 
 AtRevision = Annotated[Revision | None, Query()]
 Place = Annotated[Offset, Query()]
@@ -200,7 +201,7 @@ def card(citation: Citation) -> Card:
         author=article.author,
         day=day(article.published_at),
         here=f"/read/{percent_encoded(article.id, safe='')}?{urlencode(place)}#quote",
-        original=web_address(citation.link),
+        original=citation.link,
         paragraphs=paragraphs(passage.text, (citation.start - base, citation.end - base), words),
     )
 

@@ -14,9 +14,10 @@ from rag.cite import cite, collapse, term_weights
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT, convex
 from rag.lexical import Scope
+from rag.normalise import normalise_text
 from rag.retrieve import DEPTH, Candidates, retrieve
 from rag.snapshot import Fingerprint, Snapshot
-from rag.tokens import DEFAULT_ENCODING, token_counter
+from rag.tokens import DEFAULT_ENCODING, TokenCounter, token_counter
 from rag.types import (
     Answer,
     Budget,
@@ -106,16 +107,14 @@ class Searcher:
 
         The budget counts the cited passages by the tiktoken encoding named. Raises InvalidRequest.
         """
-        if token_budget is not None and token_budget < 1:
-            raise InvalidRequest("token_budget", "it must be at least 1")
+        counter = _counter(token_budget, budget_encoding)
         self._check(question, top_k)
         with self.archive.snapshot() as snapshot:
             ranking = self.rank(snapshot, question, filters)
             with ranking.clock.stage("cite"):
-                hits = _hits(snapshot, ranking, top_k)
-                budget = None
-                if token_budget is not None:
-                    hits, budget = _within(hits, token_budget, budget_encoding)
+                hits, budget = _hits(snapshot, ranking, top_k), None
+                if token_budget is not None and counter:
+                    hits, budget = _within(hits, token_budget, counter)
                 weights = _weights(snapshot, ranking.terms)
                 citations = tuple(
                     cite(rank, hit, weights, snapshot.analyzer)
@@ -135,13 +134,22 @@ class Searcher:
             )
 
     def search(
-        self, question: str, *, top_k: int = TOP_K, filters: Filters = NO_FILTERS
+        self,
+        question: str,
+        *,
+        top_k: int = TOP_K,
+        filters: Filters = NO_FILTERS,
+        token_budget: int | None = None,
+        budget_encoding: str = DEFAULT_ENCODING,
     ) -> SearchResult:
-        """The best passages for a query. Raises InvalidRequest."""
+        """The best passages for a query, within the same bounds. Raises InvalidRequest."""
+        counter = _counter(token_budget, budget_encoding)
         self._check(question, top_k)
         with self.archive.snapshot() as snapshot:
             ranking = self.rank(snapshot, question, filters)
-            hits = _hits(snapshot, ranking, top_k)
+            hits, budget = _hits(snapshot, ranking, top_k), None
+            if token_budget is not None and counter:
+                hits, budget = _within(hits, token_budget, counter)
             return SearchResult(
                 question=question,
                 hits=tuple(hits),
@@ -150,6 +158,7 @@ class Searcher:
                 tokens=ranking.encoded.tokens,
                 tokens_seen=ranking.encoded.tokens_seen,
                 took_ms=ranking.clock.stop(),
+                budget=budget,
             )
 
     def rank(
@@ -159,10 +168,11 @@ class Searcher:
         snapshot.require(self._fingerprint)
         clock = Stopwatch()
         scope = snapshot.scope(filters)
+        asked = normalise_text(question)  # as the articles are: an accent may be two characters
         with clock.stage("encode"):
-            encoded = self._encoder.encode_question(question)
+            encoded = self._encoder.encode_question(asked)
         with clock.stage("retrieve"):
-            terms = snapshot.analyzer.question_terms(question)
+            terms = snapshot.analyzer.question_terms(asked)
             found = retrieve(snapshot, terms, encoded.encoding.vector, scope, depth)
         with clock.stage("fuse"):
             fused = convex(found.lexical, found.dense, self._lexical_weight)
@@ -186,13 +196,13 @@ class Searcher:
         return Verification(False, head.revision, found if found >= 0 else None)
 
     def _check(self, question: str, top_k: int) -> None:
-        if not question.strip():
-            raise InvalidRequest("question", "it is empty")
         if len(question) > self._question_characters:
             raise InvalidRequest(
                 "question",
                 f"it has {len(question)} characters; the limit is {self._question_characters}",
             )
+        if not normalise_text(question):
+            raise InvalidRequest("question", "it is empty")
         if not 1 <= top_k <= TOP_K_MOST:
             raise InvalidRequest("top_k", f"{top_k} is not between 1 and {TOP_K_MOST}")
 
@@ -212,9 +222,17 @@ def _hits(snapshot: Snapshot, ranking: Ranking, top_k: int) -> list[Hit]:
     ]
 
 
-def _within(hits: Sequence[Hit], limit: int, encoding: str) -> tuple[list[Hit], Budget]:
+def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:
+    """What counts a budget, None without one. Raises InvalidRequest."""
+    if token_budget is None:
+        return None
+    if token_budget < 1:
+        raise InvalidRequest("token_budget", "it must be at least 1")
+    return token_counter(encoding)
+
+
+def _within(hits: Sequence[Hit], limit: int, counter: TokenCounter) -> tuple[list[Hit], Budget]:
     """The best hits whose passages fit into `limit` tokens together."""
-    counter = token_counter(encoding)
     used, fitting = 0, []
     for hit in hits:
         tokens = counter.count(hit.passage.text)

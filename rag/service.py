@@ -101,9 +101,17 @@ class Service:
         self.metrics.question(answer.took_ms)
         return answer
 
-    def search(self, question: str, *, top_k: int, filters: Filters) -> SearchResult:
+    def search(
+        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+    ) -> SearchResult:
         """Search, and note how long it took."""
-        result = self.searcher.search(question, top_k=top_k, filters=filters)
+        result = self.searcher.search(
+            question,
+            top_k=top_k,
+            filters=filters,
+            token_budget=token_budget,
+            budget_encoding=self.limits.token_encoding,
+        )
         self.metrics.question(result.took_ms)
         return result
 

@@ -241,6 +241,7 @@ class SearchResult:
     tokens: int
     tokens_seen: int
     took_ms: Mapping[str, float]
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

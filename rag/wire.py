@@ -7,7 +7,6 @@ refused, so that no misspelt filter is passed over in silence; nothing is conver
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -246,6 +245,7 @@ class HitsOut(_Out):
     took_ms: dict[str, float]
     generation: int
     question_tokens: QuestionTokens
+    budget: BudgetOut | None = Field(default=None, exclude_if=_is_none)
 
 
 class VerifyOut(_Out):
@@ -324,6 +324,7 @@ def hits_json(result: SearchResult, *, encoder: str) -> HitsOut:
         took_ms=dict(result.took_ms),
         generation=result.generation,
         question_tokens=_question_tokens(result, encoder),
+        budget=BudgetOut.model_validate(result.budget) if result.budget else None,
     )
 
 
@@ -342,15 +343,6 @@ def added_json(report: IngestReport) -> AddOut:
     return AddOut.model_validate(report)
 
 
-def web_address(url: str | None) -> str | None:
-    """`url` if it is a page's address that a reader can be sent to; a script's is not one."""
-    try:
-        parts = urlsplit(url or "")
-        return url if parts.scheme in ("http", "https") and parts.hostname else None
-    except ValueError:
-        return None
-
-
 def _question_tokens(found: Answer | SearchResult, encoder: str) -> QuestionTokens:
     return QuestionTokens(tokens=found.tokens, seen=found.tokens_seen, encoding=encoder)
 
@@ -365,7 +357,7 @@ def _hit(rank: int, hit: Hit, encoder: str) -> HitOut:
         end=hit.passage.span.end,
         passage=_passage(hit, encoder),
         article=ArticleRef.model_validate(hit.article),
-        link=web_address(link(hit.article, hit.passage.text)),
+        link=link(hit.article, hit.passage.text),
     )
 
 
@@ -382,7 +374,7 @@ def _citation(citation: Citation, encoder: str) -> CitationOut:
         highlights=list(citation.highlights),
         passage=_passage(hit, encoder),
         article=ArticleRef.model_validate(hit.article),
-        link=web_address(citation.link),
+        link=citation.link,
     )
 
 

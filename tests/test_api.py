@@ -91,14 +91,15 @@ def test_filters_in_a_body(
     assert {each["article"]["id"] for each in answer[found_in]} == found
 
 
-def test_a_budget_is_kept_and_names_its_encoding(client: TestClient) -> None:
+@pytest.mark.parametrize("address", ["/ask", "/search"])
+def test_a_budget_is_kept_and_names_its_encoding(address: str, client: TestClient) -> None:
     body = {"question": QUESTION, "token_budget": 40}
-    answer = client.post("/ask", json=body).json()
+    answer = client.post(address, json=body).json()
     budget = answer["budget"]
     assert budget["limit"] == 40
     assert 0 < budget["used"] <= 40
     assert budget["encoding"] == "rag_news_v1"
-    assert "budget" not in client.post("/ask", json={"question": QUESTION}).json()
+    assert "budget" not in client.post(address, json={"question": QUESTION}).json()
 
 
 def test_a_search_gives_hits(client: TestClient) -> None:

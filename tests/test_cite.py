@@ -186,15 +186,23 @@ def test_rarer_terms_weigh_more_and_none_below_nothing() -> None:
         ("https://n.example/a", "né\n 中", "https://n.example/a#:~:text=n%C3%A9%20%E4%B8%AD"),
         ("https://n.example/a", "100% #1/2", "https://n.example/a#:~:text=100%25%20%231%2F2"),
         ("https://n.example/a#part", "", "https://n.example/a#part"),
-        ("http://[no address#x", "So", "http://[no address#x:~:text=So"),
     ],
 )
 def test_a_link_opens_at_the_quote(url: str, quote: str, wanted: str) -> None:
     assert link(replace(HEAD, url=url), quote) == wanted
 
 
-def test_without_an_address_there_is_no_link() -> None:
-    assert link(replace(HEAD, url=None), "It is over.") is None
+@pytest.mark.parametrize("url", [None, "javascript:alert(1)", "http://[no address#x", "a/b"])
+def test_without_a_page_s_address_there_is_no_link(url: str | None) -> None:
+    assert link(replace(HEAD, url=url), "It is over.") is None
+
+
+def test_a_quote_over_the_end_of_a_paragraph_is_named_by_its_ends() -> None:
+    quote = "One two three four five six.\n\nSeven eight nine ten eleven twelve."
+    found = link(HEAD, quote)
+    assert found is not None
+    wanted = ":~:text=One%20two%20three%20four%20five,eight%20nine%20ten%20eleven%20twelve."
+    assert found.endswith(wanted)
 
 
 def test_a_long_quote_is_named_by_its_ends() -> None:
@@ -219,5 +227,5 @@ def test_a_link_says_the_quote_and_nothing_else(quote: str) -> None:
     first, _, last = directive.partition(",")
     assert said.startswith(unquote(first))
     assert said.endswith(unquote(last or first))
-    if len(quote) <= WHOLE_QUOTE_CHARACTERS:
+    if len(quote) <= WHOLE_QUOTE_CHARACTERS and "\n" not in quote:
         assert unquote(directive) == said

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rag.cite import link, web_address
 from rag.ingest import IngestReport
 from rag.types import (
     Answer,
@@ -33,7 +34,6 @@ from rag.wire import (
     article_json,
     hits_json,
     verification_json,
-    web_address,
 )
 
 HEAD = ArticleHead(
@@ -173,11 +173,9 @@ def test_what_was_added() -> None:
 def test_only_a_pages_address_is_a_link(url: str | None, kept: bool) -> None:
     assert web_address(url) == (url if kept else None)
     head = replace(HEAD, url=url)
-    citation = replace(CITATION, hit=replace(HIT, article=head), link=url)
-    written = answer_json(replace(ANSWER, citations=(citation,)), encoder="small")
-    assert written.citations[0].link == (url if kept else None)
-    hits = hits_json(replace(RESULT, hits=(citation.hit,)), encoder="small").hits
-    assert (hits[0].link is not None) == kept
+    assert (link(head, "q") is not None) == kept
+    result = replace(RESULT, hits=(replace(HIT, article=head),))
+    assert (hits_json(result, encoder="small").hits[0].link is not None) == kept
 
 
 def test_filters_as_the_core_has_them() -> None:

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,8 +118,9 @@ class Archive:
         deadline = time.monotonic() + PAIRING_TIMEOUT_S
         recoveries = 0
         while True:
+            place = self._store.place()
             with self._store.read() as reading:
-                state = self._paired(reading)
+                state = self._paired(reading, f"{reading.archive()} {place}")
                 if state is not None:
                     yield Snapshot(state, reading, self._lexical.analyzer)
                     return
@@ -198,13 +199,15 @@ class Archive:
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at."""
-        if not self._exists():
-            return soundness.remains(self.folder)
+        faults: list[Fault] = []
         try:
+            if not self._exists():
+                return soundness.remains(self.folder)
             with self._store.read() as reading:
-                return list(soundness.faults(self.folder, reading, report))
+                faults.extend(soundness.faults(self.folder, reading, report))
         except ArchiveDamaged as error:
-            return [Fault("library.db", error.fault)]
+            faults.append(Fault("library.db", error.fault))
+        return faults
 
     def sizes(self) -> dict[str, int]:
         """Bytes on the disk by part."""
@@ -222,19 +225,19 @@ class Archive:
             self.recover()
         return True
 
-    def _paired(self, reading: Reading) -> State | None:
-        """The state of just the generation that `reading` sees, None if it cannot be had now."""
-        wanted = (reading.archive(), reading.generation)
-        if (self._state.archive, self._state.generation) == wanted:
-            return self._state
+    def _paired(self, reading: Reading, library: str) -> State | None:
+        """The state of what `reading` sees in the file `library`; None if it cannot be had now."""
+        wanted = (library, reading.generation)
+        state = self._state
+        if (state.library, state.generation) == wanted:
+            return state
         if wanted[1] == 0:
-            return empty_state(wanted[0])
+            return empty_state(library)
         with self._refreshing:
             state = self._state
-            if state.archive != wanted[0]:
-                state = empty_state(wanted[0])
-            if state.generation > wanted[1]:
-                return None
+            if state.library != library or state.generation > wanted[1]:
+                # Another file took the place of the one known; it may be a backup of it.
+                state = empty_state(library)
             if state.generation < wanted[1]:
                 try:
                     searcher = self._lexical.searcher()
@@ -287,14 +290,18 @@ class Archive:
             self._commit_lexical(published)
 
     def _finish(self, generation: int) -> None:
-        """Steps 2 and 3 for a change that SQLite holds as `generation`, then the base if due."""
+        """Steps 2 and 3 for a change that SQLite holds as `generation`, then the base if due.
+
+        A base that cannot be written does not undo the change: the tail holds what it lacks.
+        """
         self._commit_lexical(generation)
         with self._store.write() as writing:
             writing.publish(generation)
             record = base_record(writing.manifest())
             tail = writing.count_over(record.last if record else 0)
         if tail_too_long(record, tail):
-            self._write_base()
+            with suppress(StorageFailed, OSError):
+                self._write_base()
 
     def _commit_lexical(self, generation: int) -> None:
         """Bring the lexical index to `generation` from wherever it is."""

@@ -25,11 +25,10 @@ def parse_iso(value: str) -> Period:
     """Parse an ISO 8601 date or date-time; one without an offset is UTC. ValueError otherwise."""
     text = value.strip()
     try:
-        if len(text) == len("2025-11-23"):
-            day = date.fromisoformat(text)
-            first = _microseconds(datetime.combine(day, time(), UTC))
-            last = _microseconds(datetime.combine(day, time.max, UTC))
-            return Period(day.isoformat(), first, last)
+        return _day(date.fromisoformat(text))
+    except ValueError:
+        pass
+    try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
@@ -39,6 +38,12 @@ def parse_iso(value: str) -> Period:
             f"{value!r} is not an ISO date such as 2025-11-23 or 2025-11-23T08:30:00+01:00"
         ) from None
     return Period(moment.isoformat(), at, at)
+
+
+def _day(day: date) -> Period:
+    first = _microseconds(datetime.combine(day, time(), UTC))
+    last = _microseconds(datetime.combine(day, time.max, UTC))
+    return Period(day.isoformat(), first, last)
 
 
 def _microseconds(moment: datetime) -> int:

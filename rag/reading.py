@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from rag.dates import parse_iso
 from rag.schema import (
     ArticleRow,
     LexicalRow,
     article_checksum,
     encoding_checksum,
+    manifest_checksum,
     passage_checksum,
 )
 from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span
@@ -24,6 +26,9 @@ VARIABLES_AT_ONCE = 500
 ALIVE = "born <= :g AND (died IS NULL OR died > :g)"
 """A row is seen by generation :g."""
 
+Damaged = sqlite3.DatabaseError
+"""Raised for what SQLite does not see, as it raises it; `store` gives both our name."""
+
 _HEAD = "id, title, source, author, url, published_at, revision, sha256, characters"
 
 
@@ -32,7 +37,7 @@ class Reading:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.generation = int(self._entry("published") or 0)
+        self.generation = self._count("published")
 
     def manifest(self) -> dict[str, str]:
         """All that the manifest says."""
@@ -40,7 +45,7 @@ class Reading:
 
     def unpublished(self) -> int | None:
         """The generation of a change that was committed and not published, if there is one."""
-        committed = int(self._entry("committed") or 0)
+        committed = self._count("committed")
         return committed if committed > self.generation else None
 
     def archive(self) -> str:
@@ -151,6 +156,8 @@ class Reading:
         numbers: list[int] = []
         blob = bytearray()
         for number, vector in rows:
+            if vector is None or len(vector) != 4 * dimension:
+                raise Damaged(f"passage {number} has no encoding of {dimension} numbers")
             numbers.append(number)
             blob += vector
         matrix = np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
@@ -179,6 +186,8 @@ class Reading:
         for number, article, start, end in rows:
             if current[0] != article:
                 current = self._connection.execute(of_article, (article,)).fetchone()
+                if current is None:
+                    raise Damaged(f"passage {number} belongs to no article")
             _, source, first, last, title, text = current
             yield LexicalRow(number, article, source, first, last, title, text[start:end])
 
@@ -194,29 +203,37 @@ class Reading:
         )
         for number, start, end, tokens, marks, text, *columns in rows:
             head = ArticleHead(*columns)
-            span = Span(start, end, tokens, _sentences(marks))
+            span = Span(start, end, tokens, _sentences(number, marks))
             found[number] = Passage(number, head.id, head.revision, span, text), head
         return found
 
     def faults(self) -> Iterator[str]:
         """Everything in the database that is not as it was written, in plain words."""
-        for (line,) in self._connection.execute("PRAGMA integrity_check"):
-            if line != "ok":
-                yield str(line)
-        yield from self._article_faults()
-        yield from self._passage_faults()
-        yield from self._encoding_faults()
+        # A flipped bit may leave a text that is no UTF-8; it is to be named, not to be raised.
+        self._connection.text_factory = lambda raw: raw.decode(errors="replace")
+        try:
+            for (line,) in self._connection.execute("PRAGMA integrity_check"):
+                if line != "ok":
+                    yield str(line)
+            entries = self.manifest()
+            if entries.get("checksum", manifest_checksum(entries)) != manifest_checksum(entries):
+                yield "the manifest has changed"
+            yield from self._article_faults()
+            yield from self._passage_faults()
+            yield from self._encoding_faults()
+        finally:
+            self._connection.text_factory = str
 
     def _article_faults(self) -> Iterator[str]:
         rows = self._connection.execute(
-            f"SELECT {_HEAD}, checksum, text FROM article ORDER BY number"
+            f"SELECT {_HEAD}, first, last, checksum, text FROM article ORDER BY number"
         )
-        for *columns, checksum, text in rows:
+        for *columns, first, last, checksum, text in rows:
             head = ArticleHead(*columns)
             article = _article(head, text)
             if article.sha256 != head.sha256 or len(text) != head.characters:
                 yield f"the text of article {head.id} at revision {head.revision} has changed"
-            if article_checksum(article) != checksum:
+            if article_checksum(article) != checksum or (first, last) != _period(head):
                 yield f"the record of article {head.id} at revision {head.revision} has changed"
 
     def _passage_faults(self) -> Iterator[str]:
@@ -255,6 +272,12 @@ class Reading:
         row = found.fetchone()
         return str(row[0]) if row else None
 
+    def _count(self, key: str) -> int:
+        value = self._entry(key) or "0"
+        if not value.isdecimal():
+            raise Damaged(f"the manifest has changed: {key} is {value!r}")
+        return int(value)
+
     def _rows(self, sql: str, **values: object) -> sqlite3.Cursor:
         return self._connection.execute(sql, {"g": self.generation, **values})
 
@@ -267,8 +290,19 @@ class Reading:
             yield from self._connection.execute(sql.replace("IN (?)", f"IN ({marks})"), some)
 
 
-def _sentences(marks: str) -> tuple[tuple[int, int], ...]:
-    return tuple((start, end) for start, end in json.loads(marks))
+def _sentences(passage: int, marks: str) -> tuple[tuple[int, int], ...]:
+    try:
+        return tuple((start, end) for start, end in json.loads(marks))
+    except (ValueError, TypeError):
+        raise Damaged(f"the record of passage {passage} has changed") from None
+
+
+def _period(head: ArticleHead) -> tuple[int | None, int | None]:
+    try:
+        period = parse_iso(head.published_at) if head.published_at else None
+    except ValueError:
+        period = None
+    return (period.first, period.last) if period else (None, None)
 
 
 def _article(head: ArticleHead, text: str) -> Article:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rag.types import Article, ArticleHead, Span
@@ -145,4 +146,11 @@ def passage_checksum(article: int, start: int, end: int, tokens: int, marks: str
 
 def encoding_checksum(key: bytes, tokens: int, vector: bytes) -> int:
     """Of an encoding's key, token count and vector."""
-    return zlib.crc32(vector, zlib.crc32(key + tokens.to_bytes(4, "little")))
+    count = (tokens % 2**32).to_bytes(4, "little")
+    return zlib.crc32(vector, zlib.crc32(key + count))
+
+
+def manifest_checksum(entries: Mapping[str, str]) -> str:
+    """Of everything that the manifest says but this."""
+    rest = sorted((key, value) for key, value in entries.items() if key != "checksum")
+    return str(zlib.crc32(json.dumps(rest).encode()))

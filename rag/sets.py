@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +95,8 @@ def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> Evaluati
     questions = read_questions(path)
     qrels = {q.id: {e.article: 1 for e in q.evidence} for q in questions if q.evidence}
     queries = {q.id: q.text for q in questions if q.evidence}
+    if not queries:
+        raise InvalidRequest("set", f"{path} holds no question that has evidence")
     files = sorted(about.rglob("*")) if about else []
     wanted = [file for file in files if file.is_file() and not file.name.startswith("SOURCES")]
     found = read_paths(wanted, max_text_bytes=max_text_bytes)
@@ -128,7 +132,12 @@ def beir_articles(beir: BeirSet, *, max_text_bytes: int) -> Iterator[Article | U
 def beir_queries(beir: BeirSet) -> dict[str, str]:
     """Query texts by query id, those that are judged."""
     judged = beir_qrels(beir)
-    texts = {str(fields["_id"]): str(fields["text"]) for _, fields in _records(beir.queries)}
+    texts: dict[str, str] = {}
+    for at, fields in _records(beir.queries):
+        query_id, text = fields.get("_id"), fields.get("text")
+        if query_id is None or not (isinstance(text, str) and text.strip()):
+            raise InvalidRequest("set", f"{beir.queries}:{at} has no _id or no text")
+        texts[str(query_id)] = text
     missing = judged.keys() - texts.keys()
     if missing:
         raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
@@ -136,35 +145,42 @@ def beir_queries(beir: BeirSet) -> dict[str, str]:
 
 
 def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
-    """Judgements: by query id, the relevance of each document id."""
+    """Judgements: by query id, the relevance of each document by its article's id."""
     qrels: dict[str, dict[str, int]] = {}
     with _text(beir.qrels) as stream:
         for at, row in enumerate(csv.reader(stream, delimiter="\t"), start=1):
-            if at == 1 and not row[-1].lstrip("-").isdigit():
+            if not row or (at == 1 and not row[-1].lstrip("-").isdigit()):
                 continue
             try:
                 query_id, document_id, relevance = row
-                qrels.setdefault(query_id, {})[document_id] = int(relevance)
+                qrels.setdefault(query_id, {})[_article_id(document_id)] = int(relevance)
             except ValueError:
                 problem = f"{beir.qrels}:{at} is not query id, document id, relevance"
                 raise InvalidRequest("set", problem) from None
+    if not qrels:
+        raise InvalidRequest("set", f"{beir.qrels} holds no judgement")
     return qrels
 
 
 def read_questions(file: Path) -> list[Question]:
     """A question set. Raises InvalidRequest naming the line that is wrong."""
-    questions = []
+    questions: dict[str, Question] = {}
     for at, fields in _records(file):
         try:
-            questions.append(_question(fields))
+            question = _question(fields)
+            if question.id in questions:
+                raise ValueError(f"the id {question.id} is another's too")
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidRequest("set", f"{file}:{at} is not a question: {error!r}") from None
+        questions[question.id] = question
     if not questions:
         raise InvalidRequest("set", f"{file} holds no question")
-    return questions
+    return list(questions.values())
 
 
 def _question(fields: dict[str, Any]) -> Question:
+    if not all(isinstance(spellings, list) for spellings in fields["answers"]):
+        raise TypeError("each of the answers is a list of spellings")
     question = Question(
         id=str(fields["id"]),
         type=QuestionType(fields["type"]),
@@ -177,24 +193,42 @@ def _question(fields: dict[str, Any]) -> Question:
     return question
 
 
+def _article_id(document_id: str) -> str:
+    """The id that `beir_articles` gives the article of a document."""
+    fields = {"_id": document_id, "title": "any"}
+    return article_from_fields(fields, item=document_id, max_text_bytes=0).id
+
+
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and fields of each line."""
+    with _text(file) as stream:
+        for at, line in enumerate(stream, start=1):
+            if line.strip():
+                yield at, _fields(line, f"{file}:{at}")
+
+
+def _fields(line: str, place: str) -> dict[str, Any]:
     try:
-        with _text(file) as stream:
-            for at, line in enumerate(stream, start=1):
-                if line.strip():
-                    fields = json.loads(line)
-                    if not isinstance(fields, dict):
-                        raise ValueError(f"line {at} is not a JSON object")
-                    yield at, fields
-    except (OSError, ValueError) as error:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("set", f"{place} is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequest("set", f"{place} is not a JSON object")
+    return fields
+
+
+@contextmanager
+def _text(file: Path) -> Iterator[TextIO]:
+    """The text in a file, plain or gzipped. Raises InvalidRequest where it cannot be read."""
+    try:
+        with (
+            gzip.open(file, "rt", encoding="utf-8", newline="")
+            if file.suffix == ".gz"
+            else file.open(encoding="utf-8", newline="")
+        ) as stream:
+            yield stream
+    except (OSError, EOFError, UnicodeError, zlib.error, csv.Error) as error:
         raise InvalidRequest("set", f"{file} cannot be read: {error}") from None
-
-
-def _text(file: Path) -> TextIO:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8", newline="")
-    return file.open(encoding="utf-8", newline="")
 
 
 def _part(folder: Path, name: str) -> Path | None:

@@ -90,9 +90,9 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything derived that a reader holds in memory: of which archive, at which generation."""
+    """Everything derived that a reader holds in memory: of which library.db, which generation."""
 
-    archive: str
+    library: str
     generation: int
     manifest: Mapping[str, str]
     columns: Columns
@@ -100,11 +100,11 @@ class State:
     lexical: LexicalSearcher | None
 
 
-def empty_state(archive: str = "") -> State:
+def empty_state(library: str = "") -> State:
     """The state of an archive before its first article."""
     zero = np.zeros(1, dtype=np.int64)
     columns = Columns(np.zeros(1, dtype=np.bool_), zero, zero, zero, zero, {})
-    return State(archive, 0, {}, columns, None, None)
+    return State(library, 0, {}, columns, None, None)
 
 
 def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Path) -> State:
@@ -114,16 +114,17 @@ def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Pat
     manifest = reading.manifest()
     columns = _advanced_columns(old, reading)
     vectors = _advanced_vectors(old, reading, manifest, folder)
-    return State(manifest["archive"], reading.generation, manifest, columns, vectors, lexical)
+    return State(old.library, reading.generation, manifest, columns, vectors, lexical)
 
 
 def _advanced_columns(old: State, reading: Reading) -> Columns:
     before = old.columns
     numbers, articles = reading.passage_columns(len(before.alive) - 1)
-    size = int(numbers[-1]) + 1 if len(numbers) else len(before.alive)
-    alive, article = _grown(before.alive, size, 0), _grown(before.article, size, 0)
     died = reading.died(old.generation, reading.generation)
-    alive[died[died < size]] = False
+    # Room for the dead too: the base may still hold them.
+    size = int(max(numbers.max(initial=0), died.max(initial=0))) + 1
+    alive, article = _grown(before.alive, size, 0), _grown(before.article, size, 0)
+    alive[died] = False
     alive[numbers] = True
     article[numbers] = articles
     rows = reading.article_rows(len(before.source) - 1)
@@ -153,9 +154,11 @@ def _advanced_vectors(
 
 
 def base_record(manifest: Mapping[str, str]) -> BaseRecord | None:
-    """What the manifest says of the dense base; None if none was written yet."""
-    text = manifest.get("dense_base")
-    return BaseRecord.from_json(text) if text else None
+    """What the manifest says of the dense base; None if it says nothing that can be read."""
+    try:
+        return BaseRecord.from_json(manifest["dense_base"])
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 class Snapshot:

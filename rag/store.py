@@ -37,6 +37,14 @@ class Store:
         """Whether there is a database yet."""
         return self._file.exists()
 
+    def place(self) -> tuple[int, int] | None:
+        """Which file is there, whatever its name; None if there is none."""
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
     def current(self) -> bool:
         """Whether the database has today's format."""
         with self._connection() as connection:
@@ -62,7 +70,7 @@ class Store:
             try:
                 yield Reading(connection)
             finally:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
 
     @contextmanager
     def write(self) -> Iterator[Writing]:
@@ -72,7 +80,7 @@ class Store:
             try:
                 yield Writing(connection)
             except BaseException:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
             connection.execute("COMMIT")
 
@@ -86,7 +94,7 @@ class Store:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        place, connection = self._idle_connection()
+        opened, connection = self._idle_connection()
         try:
             yield connection
         except sqlite3.DatabaseError as error:
@@ -95,11 +103,11 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        self._idle.put((place or self._place(), connection))
+        self._idle.put((opened or self.place(), connection))
 
     def _idle_connection(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
         """A connection to the file that is in place now, which may be another than before."""
-        place = self._place()
+        place = self.place()
         while True:
             try:
                 opened, connection = self._idle.get_nowait()
@@ -108,13 +116,6 @@ class Store:
             if opened == place:
                 return place, connection
             connection.close()
-
-    def _place(self) -> tuple[int, int] | None:
-        try:
-            stat = self._file.stat()
-        except OSError:
-            return None
-        return stat.st_dev, stat.st_ino
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -125,6 +126,7 @@ class Store:
             raise self._named(error) from error
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
             found = _format(connection)
         except sqlite3.DatabaseError as error:
             connection.close()
@@ -137,9 +139,16 @@ class Store:
     def _named(self, error: sqlite3.DatabaseError) -> RagError:
         """Ours for SQLite's error: the disk's trouble is another thing than a damaged file."""
         folder = str(self._file.parent)
-        if isinstance(error, sqlite3.OperationalError):
+        undecodable = str(error).startswith("Could not decode")
+        if isinstance(error, sqlite3.OperationalError) and not undecodable:
             return StorageFailed(folder, f"library.db: {error}")
         return ArchiveDamaged(folder, f"library.db: {error}")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction, unless SQLite has done so itself, as on a full disk."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _format(connection: sqlite3.Connection) -> int:

@@ -1,8 +1,8 @@
 """Dense search: an immutable FAISS base on the disk and an exact tail in memory.
 
-The base `dense.<generation>.faiss` holds the passages that were alive at its generation, ordered by
-number; what was born later is the tail, what died later is masked out. Both are exact: a filtered
-search scans just the vectors that pass. Masks are indexed by passage number.
+The base `dense.<generation>.<sha256>.faiss` holds the passages that were alive at its generation,
+ordered by number; what was born later is the tail, what died later is masked out. Both are exact: a
+filtered search scans just the vectors that pass. Masks are indexed by passage number.
 """
 
 from __future__ import annotations
@@ -194,18 +194,22 @@ def write_base(
     for numbers, matrix in parts:
         index.add_with_ids(np.ascontiguousarray(matrix, dtype=np.float32), numbers)
         last = int(numbers[-1])
-    file = folder / f"dense.{generation}.faiss"
-    temporary = file.with_suffix(".faiss.tmp")
+    temporary = folder / "dense.faiss.tmp"
     try:
-        faiss.write_index(index, str(temporary))
-    except RuntimeError as error:
+        with temporary.open("w+b") as stream:
+            # Through Python's file: FAISS's own says nothing of an error when it is closed.
+            writer = faiss.PyCallbackIOWriter(stream.write)  # type: ignore[attr-defined]
+            faiss.write_index(index, writer)
+            stream.flush()
+            os.fsync(stream.fileno())
+            size = stream.tell()
+            stream.seek(0)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
-        raise StorageFailed(str(folder), f"{file.name} cannot be written: {error}") from error
-    with temporary.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = os.fstat(stream.fileno()).st_size
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+        raise StorageFailed(str(folder), f"the base cannot be written: {error}") from error
+    # Named by what it holds: no file of another archive is taken for it.
+    file = temporary.replace(folder / f"dense.{generation}.{digest[:12]}.faiss")
     sync_folder(folder)
     return BaseRecord(file.name, generation, index.ntotal, last, size, digest)
 

@@ -14,6 +14,7 @@ from rag.schema import (
     PassageDraft,
     article_checksum,
     encoding_checksum,
+    manifest_checksum,
     passage_checksum,
 )
 from rag.types import Encoding
@@ -24,10 +25,11 @@ class Writing(Reading):
 
     def set_manifest(self, values: Mapping[str, str]) -> None:
         """Set these entries of the manifest."""
+        checksum = manifest_checksum({**self.manifest(), **values})
         self._connection.executemany(
             "INSERT INTO manifest VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            list(values.items()),
+            [*values.items(), ("checksum", checksum)],
         )
 
     def add_encodings(self, encodings: Mapping[bytes, Encoding]) -> None:

@@ -80,8 +80,10 @@ def test_spans_hold_every_word_once_in_order_and_within_the_limit(
 ) -> None:
     spans = chunk(text, count, budget=budget, limit=budget + more)
     check(text, spans, budget + more)
-    whole = count([text[span.start : span.end] for span in spans])
-    assert [span.tokens for span in spans] == whole
+    for span in spans:
+        (whole,) = count([text[span.start : span.end]])
+        # A word that was cut counts once for each part of it, and once where they are together.
+        assert whole == span.tokens if count is signs else whole <= span.tokens
 
 
 @given(ANY_TEXT, st.integers(1, 12))

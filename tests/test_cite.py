@@ -122,11 +122,14 @@ def test_the_sentence_with_most_of_the_question_is_quoted(tmp_path: Path) -> Non
     text = f"The council met on Monday. {wanted} The council will meet again."
     others = [Article(id=f"o{n}", title="T", text="The council met.") for n in range(3)]
     with closing(Archive(tmp_path)) as archive:
-        add(archive, FakeEncoder(), Article(id="a", title="T", text=text), *others)
+        add(archive, FakeEncoder(), Article(id="a", title="T", text=text), *others, passage_tokens=60)
         answer = Searcher(archive, FakeEncoder()).ask("who warned the council of spillover")
         nothing = Searcher(archive, FakeEncoder()).ask("zebra", top_k=1)
     assert wanted in answer.citations[0].quote
     assert "Monday" not in answer.citations[0].quote
+        equal = Searcher(archive, FakeEncoder()).ask("Monday again")
+    (both,) = (c for c in equal.citations if c.hit.scores.lexical > 0)
+    assert both.quote == "The council met on Monday."
     first = nothing.citations[0]
     assert first.quote == first.hit.passage.text
     assert first.highlights == ()
@@ -140,6 +143,7 @@ def test_at_most_two_of_an_article_unless_too_few_remain(articles: list[int], to
     places = collapse(articles, top_k)
     assert places == sorted(set(places))
     assert len(places) == min(top_k, len(articles))
+    assert PER_ARTICLE == 2
     counts = Counter(articles[place] for place in places)
     most = sum(min(count, PER_ARTICLE) for count in Counter(articles).values())
     if most >= top_k:
@@ -205,14 +209,16 @@ def test_a_quote_over_the_end_of_a_paragraph_is_named_by_its_ends() -> None:
     assert found.endswith(wanted)
 
 
-def test_a_long_quote_is_named_by_its_ends() -> None:
-    quote = " ".join(f"word-{number}," for number in range(90))
-    assert len(quote) > WHOLE_QUOTE_CHARACTERS
+@pytest.mark.parametrize(("words", "gap"), [(90, " "), (12, "\n"), (12, "\n\n")])
+def test_a_long_quote_and_one_of_two_paragraphs_is_named_by_its_ends(words: int, gap: str) -> None:
+    quote = gap.join(f"word-{number}," for number in range(words))
+    assert (len(quote) > WHOLE_QUOTE_CHARACTERS) == (gap == " ")
     found = link(HEAD, quote)
     assert found is not None
     first, last = found.partition(":~:text=")[2].split(",")
-    assert quote.startswith(unquote(first))
-    assert quote.endswith(unquote(last))
+    said = " ".join(quote.split())
+    assert unquote(first) == "word-0, word-1, word-2, word-3, word-4,"
+    assert said.endswith(f" {unquote(last)}")
     assert len(found) < 200
 
 

@@ -104,11 +104,6 @@ def test_a_long_question_says_how_much_of_it_the_vectors_saw(client: TestClient)
     assert set(words.values()) == {0}
 
 
-def test_a_search_takes_no_budget(client: TestClient) -> None:
-    body = {"question": QUESTION, "token_budget": 50}
-    assert "token_budget" in problem(client.post("/search", json=body), 422)["detail"]
-
-
 @pytest.mark.parametrize(
     "body",
     [b"{", b"", b"nonsense", b'{"question": "x",}', b"[" * 100_000, b"\xff\xfe\x00", b'"\xe9"'],

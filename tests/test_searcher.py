@@ -159,7 +159,7 @@ def test_what_an_answer_says_of_itself(searcher: Searcher) -> None:
 
 
 def brute_force(
-    searcher: Searcher, passes: Callable[[Article], bool]
+    searcher: Searcher, question: str, passes: Callable[[Article], bool]
 ) -> dict[str, tuple[float, float]]:
     """Both signals of every passage that may be found, by the passage's id."""
     passing = {article.id for article in STORIES if passes(article)}
@@ -168,8 +168,8 @@ def brute_force(
         stored = snapshot.passages(numbers.tolist())
         assert snapshot.lexical is not None
         assert snapshot.vectors is not None
-        terms = snapshot.analyzer.question_terms(QUESTION)
-        vector = FakeEncoder().encode_question(QUESTION).encoding.vector
+        terms = snapshot.analyzer.question_terms(question)
+        vector = FakeEncoder().encode_question(question).encoding.vector
         lexical = snapshot.lexical.score(terms, numbers).tolist()
         dense = snapshot.vectors.score(vector, numbers).tolist()
     return {
@@ -215,19 +215,37 @@ FILTERS: list[tuple[Filters, Callable[[Article], bool]]] = [
 ]
 
 
+def check_scores(answer: Answer, expected: dict[str, tuple[float, float]]) -> None:
+    for hit in (citation.hit for citation in answer.citations):
+        by_words, by_vectors = expected[hit.passage.id]
+        assert hit.scores.lexical == pytest.approx(by_words, abs=1e-5)
+        assert hit.scores.dense == pytest.approx(by_vectors, abs=1e-5)
+
+
+@pytest.mark.parametrize("question", [QUESTION, "zebra", "report 7"])
 @pytest.mark.parametrize(("filters", "passes"), FILTERS)
 def test_a_filter_lets_through_just_what_brute_force_does(
-    filters: Filters, passes: Callable[[Article], bool], searcher: Searcher
+    question: str, filters: Filters, passes: Callable[[Article], bool], searcher: Searcher
 ) -> None:
-    expected = brute_force(searcher, passes)
+    expected = brute_force(searcher, question, passes)
     assert 0 < len(expected) <= TOP_K_MOST
-    answer = searcher.ask(QUESTION, top_k=TOP_K_MOST, filters=filters)
+    answer = searcher.ask(question, top_k=TOP_K_MOST, filters=filters)
     check(answer, TEXTS)
-    found = {c.hit.passage.id: c.hit.scores for c in answer.citations}
-    assert found.keys() == expected.keys()
-    for passage, (by_words, by_vectors) in expected.items():
-        assert found[passage].lexical == pytest.approx(by_words, abs=1e-5)
-        assert found[passage].dense == pytest.approx(by_vectors, abs=1e-5)
+    assert {citation.hit.passage.id for citation in answer.citations} == expected.keys()
+    check_scores(answer, expected)
+
+
+@pytest.mark.parametrize("question", [QUESTION, "zebra", "report 7", "Envoy 7 and the metro"])
+def test_both_signals_score_every_passage_cited(question: str, searcher: Searcher) -> None:
+    expected = brute_force(searcher, question, lambda _: True)
+    answer = searcher.ask(question, top_k=TOP_K_MOST)
+    check_scores(answer, expected)
+    best_by_words = max(by_words for by_words, _ in expected.values())
+    best_by_vectors = max(by_vectors for _, by_vectors in expected.values())
+    with searcher.archive.snapshot() as snapshot:
+        found = searcher.rank(snapshot, question).candidates
+    assert found.lexical.max() == pytest.approx(best_by_words, abs=1e-5)
+    assert found.dense.max() == pytest.approx(best_by_vectors, abs=1e-5)
 
 
 def test_an_article_excluded_is_not_found_and_the_others_are(searcher: Searcher) -> None:
@@ -300,9 +318,10 @@ def test_dates_are_inclusive_and_in_utc(
     published: str, first: str | None, last: str | None, passes: bool, archive: Archive
 ) -> None:
     searcher = asked_of(archive, Article("a", "T", "It rained.", published_at=published))
-    answer = searcher.ask("rain", filters=Filters(published_from=first, published_to=last))
-    assert articles_of(answer) == (["a"] if passes else [])
-    assert answer.undated == 0
+    for question in ("rain", "zebra"):  # one finds it by words, the other by vectors alone
+        answer = searcher.ask(question, filters=Filters(published_from=first, published_to=last))
+        assert articles_of(answer) == (["a"] if passes else [])
+        assert answer.undated == 0
 
 
 @pytest.mark.parametrize("value", ["", "yesterday", "2025-02-30", "2025-13-01", "23/11/2025", "0"])
@@ -468,18 +487,22 @@ def test_a_budget_holds_and_is_used_up(searcher: Searcher) -> None:
         assert answer.budget.used == used <= limit
         assert answer.answered == bool(kept)
         check(answer, TEXTS)
+        found = searcher.search(QUESTION, top_k=20, token_budget=limit)
+        assert (list(found.hits), found.budget) == (kept, answer.budget)
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_budget_of_nothing_is_refused(limit: int, searcher: Searcher) -> None:
-    with pytest.raises(InvalidRequest, match="at least 1") as caught:
-        searcher.ask(QUESTION, token_budget=limit)
-    assert caught.value.field == "token_budget"
+    for call in (searcher.ask, searcher.search):
+        with pytest.raises(InvalidRequest, match="at least 1") as caught:
+            call(QUESTION, token_budget=limit)
+        assert caught.value.field == "token_budget"
 
 
 def test_a_budget_in_an_unknown_encoding_is_refused(searcher: Searcher) -> None:
-    with pytest.raises(InvalidRequest, match="'morse' is not known"):
-        searcher.ask(QUESTION, token_budget=50, budget_encoding="morse")
+    for call in (searcher.ask, searcher.search):
+        with pytest.raises(InvalidRequest, match="'morse' is not known"):
+            call(QUESTION, token_budget=50, budget_encoding="morse")
 
 
 # Archives that are unlike others

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import faiss
 import numpy as np
@@ -300,8 +301,7 @@ def test_any_flipped_bit_is_a_fault_of_the_file(record: BaseRecord, tmp_path: Pa
 def test_a_base_that_cannot_be_written_leaves_the_folder_as_it_was(
     record: BaseRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(index: object, name: str) -> None:
-        Path(name).write_bytes(b"half of it")
+    def full(index: object, writer: object) -> NoReturn:
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr(faiss, "write_index", full)

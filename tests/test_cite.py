@@ -122,17 +122,18 @@ def test_the_sentence_with_most_of_the_question_is_quoted(tmp_path: Path) -> Non
     text = f"The council met on Monday. {wanted} The council will meet again."
     others = [Article(id=f"o{n}", title="T", text="The council met.") for n in range(3)]
     with closing(Archive(tmp_path)) as archive:
-        add(archive, FakeEncoder(), Article(id="a", title="T", text=text), *others, passage_tokens=60)
-        answer = Searcher(archive, FakeEncoder()).ask("who warned the council of spillover")
-        nothing = Searcher(archive, FakeEncoder()).ask("zebra", top_k=1)
-    assert wanted in answer.citations[0].quote
-    assert "Monday" not in answer.citations[0].quote
-        equal = Searcher(archive, FakeEncoder()).ask("Monday again")
-    (both,) = (c for c in equal.citations if c.hit.scores.lexical > 0)
-    assert both.quote == "The council met on Monday."
-    first = nothing.citations[0]
-    assert first.quote == first.hit.passage.text
-    assert first.highlights == ()
+        article = Article(id="a", title="T", text=text)
+        add(archive, FakeEncoder(), article, *others, passage_tokens=60)
+        searcher = Searcher(archive, FakeEncoder())
+        asked = "who warned the council of spillover"
+        most, equal, none = (
+            next(c for c in searcher.ask(question).citations if c.hit.article.id == "a")
+            for question in (asked, "Monday again", "zebra")
+        )
+    assert most.quote == wanted
+    assert equal.quote == "The council met on Monday."
+    assert none.quote == text
+    assert none.highlights == ()
 
 
 # Which passages

@@ -139,7 +139,7 @@ def ask(
     settings = _settings(index)
     with _searcher(settings) as searcher:
         answer = searcher.ask(
-            question,
+            _whole("question", question),
             top_k=top_k,
             filters=_filters(published_from, published_to, source),
             token_budget=token_budget,
@@ -167,7 +167,7 @@ def search(
     settings = _settings(index)
     with _searcher(settings) as searcher:
         filters = _filters(published_from, published_to, source)
-        result = searcher.search(query, top_k=top_k, filters=filters)
+        result = searcher.search(_whole("query", query), top_k=top_k, filters=filters)
     if as_json:
         typer.echo(wire.hits_json(result, encoder=settings.model).model_dump_json())
     else:
@@ -298,6 +298,7 @@ def remove(
     from rag import show
 
     settings = _settings(index)
+    article = _whole("article", article)
     with _archive(settings) as archive:
         with archive.reading() as reading:
             by_address = reading.ids_at(article) if reading else []
@@ -381,10 +382,19 @@ def _filters(published_from: str | None, published_to: str | None, source: Any) 
     from rag.types import Filters
 
     return Filters(
-        source=tuple(source) if source else None,
+        source=tuple(_whole("source", name) for name in source) if source else None,
         published_from=published_from,
         published_to=published_to,
     )
+
+
+def _whole(field: str, text: str) -> str:
+    """An argument as it was given, unless its bytes are no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(field, "it is not UTF-8") from None
+    return text
 
 
 def _complain(kind: str, title: str, detail: str) -> None:

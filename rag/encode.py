@@ -7,6 +7,7 @@ and fingerprint are known before that, from its files alone.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,6 +161,9 @@ class _Loaded:
 
 
 def _load(files: ModelFiles) -> _Loaded:
+    # Threads of torch that wait for each other by spinning make a question twenty times slower as
+    # soon as anything else runs on the cores (README's figures); it reads this when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
     from transformers.utils import logging

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from rag.archive import Archive, EncodingsGone
 from rag.chunk import CHUNKER, PASSAGE_TOKENS, chunk, clip_words
+from rag.errors import InvalidRequest
 from rag.normalise import NORMALISER
 from rag.reading import Reading
 from rag.schema import ArticleDraft, PassageDraft, same_record
@@ -29,6 +30,9 @@ ENCODE_AT_ONCE = 128
 
 HEADER_TOKENS = 64
 """The title stands before each passage in what is encoded; a longer one is clipped at a word."""
+
+HEADER_PART = 4
+"""Of a small model's window the title takes at most one part in so many."""
 
 JOINT_TOKENS = 8
 """Room for what some tokenizers add where title and sentences are joined."""
@@ -78,6 +82,8 @@ def ingest(
     be read are passed on in the report. Raises IndexMismatch, ArchiveBusy and StorageFailed; the
     batches published before that stay.
     """
+    if passage_tokens is not None and passage_tokens < 1:
+        raise InvalidRequest("passage_tokens", "it must be at least 1")
     run = _Run(archive, encoder, passage_tokens, tell)
     for item in items:
         if isinstance(item, Unreadable):
@@ -169,8 +175,10 @@ class _Run:
         return holder is not None and all(d.article.id != holder for d in self._drafts)
 
     def _draft(self, article: Article) -> None:
-        header = clip_words(article.title, self._encoder.count, HEADER_TOKENS)
-        limit = self._encoder.window - HEADER_TOKENS - JOINT_TOKENS
+        window = self._encoder.window
+        header_tokens = min(HEADER_TOKENS, window // HEADER_PART)
+        header = clip_words(article.title, self._encoder.count, header_tokens)
+        limit = window - header_tokens - JOINT_TOKENS
         budget = min(self._budget, limit)
         passages = []
         for span in chunk(article.text, self._encoder.count, budget=budget, limit=limit):

@@ -7,7 +7,6 @@ no commit payload.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import tantivy
 from tantivy import FieldType, Filter, Occur, Query
 
 from rag.errors import StorageFailed
+from rag.reading import well_formed
 from rag.types import Floats, Numbers
 
 WRITER_HEAP_BYTES = 64_000_000
@@ -30,8 +30,6 @@ ANALYZER = "words"
 
 PANIC = "PanicException"
 """What the binding raises where tantivy panics; it cannot be imported."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _STOP_WORDS = """
 a about an and are as at be been but by did do does for from had has have he her his how i if in
@@ -115,7 +113,7 @@ class Analyzer:
 
     def terms(self, text: str) -> list[Term]:
         """The words of `text` in order, with code-point offsets."""
-        tokens = self._analyzer.pre_tokenize(_SURROGATE.sub("\ufffd", text)).tokens
+        tokens = self._analyzer.pre_tokenize(well_formed(text)).tokens
         return [Term(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
 
     def question_terms(self, text: str) -> list[str]:

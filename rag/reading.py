@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ ALIVE = "born <= :g AND (died IS NULL OR died > :g)"
 
 Damaged = sqlite3.DatabaseError
 """Raised for what SQLite does not see, as it raises it; `store` gives both our name."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _HEAD = "id, title, source, author, url, published_at, revision, sha256, characters"
 
@@ -156,7 +159,7 @@ class Reading:
         numbers: list[int] = []
         blob = bytearray()
         for number, vector in rows:
-            if vector is None or len(vector) != 4 * dimension:
+            if not isinstance(vector, bytes) or len(vector) != 4 * dimension:
                 raise Damaged(f"passage {number} has no encoding of {dimension} numbers")
             numbers.append(number)
             blob += vector
@@ -215,14 +218,25 @@ class Reading:
             for (line,) in self._connection.execute("PRAGMA integrity_check"):
                 if line != "ok":
                     yield str(line)
-            entries = self.manifest()
-            if entries.get("checksum", manifest_checksum(entries)) != manifest_checksum(entries):
-                yield "the manifest has changed"
-            yield from self._article_faults()
-            yield from self._passage_faults()
-            yield from self._encoding_faults()
+            for faults in (
+                self._manifest_faults,
+                self._article_faults,
+                self._passage_faults,
+                self._encoding_faults,
+            ):
+                try:
+                    yield from faults()
+                except (TypeError, ValueError, AttributeError) as error:
+                    # A value of another type than was stored, None for one.
+                    yield f"a row cannot be read: {error}"
         finally:
             self._connection.text_factory = str
+
+    def _manifest_faults(self) -> Iterator[str]:
+        entries = self.manifest()
+        checksum = manifest_checksum(entries)
+        if entries.get("checksum", checksum) != checksum:
+            yield "the manifest has changed"
 
     def _article_faults(self) -> Iterator[str]:
         rows = self._connection.execute(
@@ -279,15 +293,28 @@ class Reading:
         return int(value)
 
     def _rows(self, sql: str, **values: object) -> sqlite3.Cursor:
-        return self._connection.execute(sql, {"g": self.generation, **values})
+        bound = {name: _bindable(value) for name, value in values.items()}
+        return self._connection.execute(sql, {"g": self.generation, **bound})
 
-    def _in(self, sql: str, values: Iterable[object]) -> Iterator[tuple[Any, ...]]:
+    def _in(self, sql: str, values: Iterable[object]) -> list[tuple[Any, ...]]:
         """Run `sql`, whose `IN (?)` stands for a list, over all values, some at a time."""
-        every = list(dict.fromkeys(values))
+        rows: list[tuple[Any, ...]] = []
+        every = list(dict.fromkeys(map(_bindable, values)))
         for at in range(0, len(every), VARIABLES_AT_ONCE):
             some = every[at : at + VARIABLES_AT_ONCE]
             marks = ", ".join("?" * len(some))
-            yield from self._connection.execute(sql.replace("IN (?)", f"IN ({marks})"), some)
+            rows += self._connection.execute(sql.replace("IN (?)", f"IN ({marks})"), some)
+        return rows
+
+
+def well_formed(text: str) -> str:
+    """`text` with U+FFFD for each lone surrogate, which no stored text has and none can be asked
+    for with; every other character stays where it is."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _bindable(value: object) -> object:
+    return well_formed(value) if isinstance(value, str) else value
 
 
 def _sentences(passage: int, marks: str) -> tuple[tuple[int, int], ...]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rag.dates import Period, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import Analyzer, LexicalSearcher, Scope
-from rag.reading import Reading
+from rag.reading import Reading, well_formed
 from rag.types import ArticleHead, Filters, Mask, Numbers, Passage
 from rag.vectors import BaseRecord, ExactVectors, FaissBase, Vectors
 
@@ -179,12 +179,13 @@ class Snapshot:
 
     def scope(self, filters: Filters) -> Scope:
         """`filters` resolved. Raises InvalidRequest for a date that is not one."""
+        sources = filters.source
         first = _period("published_from", filters.published_from)
         last = _period("published_to", filters.published_to)
         if first and last and first.first > last.last:
             raise InvalidRequest("published_from", "it lies after published_to")
         return Scope(
-            source=filters.source,
+            source=None if sources is None else tuple(map(well_formed, sources)),
             first=first.first if first else None,
             last=last.last if last else None,
             article=self._numbers(filters.article_id),

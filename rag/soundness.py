@@ -93,7 +93,7 @@ def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
         yield fault
         return
     base = FaissBase(folder, record)
-    dimension, after = int(manifest["dimension"]), 0
+    dimension, after = int(manifest.get("dimension", 0)), 0
     while True:
         numbers, matrix = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
         covered = numbers <= record.last

@@ -24,6 +24,9 @@ from rag.writing import Writing
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another connection's commit; ours hold theirs for one batch."""
 
+SQLITE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""The second: a flipped bit in the schema gets into SQLite's message, which is then no UTF-8."""
+
 
 class Store:
     """The database file of one archive and a pool of connections to it, safe for threads."""
@@ -97,7 +100,7 @@ class Store:
         opened, connection = self._idle_connection()
         try:
             yield connection
-        except sqlite3.DatabaseError as error:
+        except SQLITE_ERRORS as error:
             connection.close()
             raise self._named(error) from error
         except BaseException:
@@ -122,13 +125,13 @@ class Store:
             connection = sqlite3.connect(
                 self._file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.DatabaseError as error:
+        except SQLITE_ERRORS as error:
             raise self._named(error) from error
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
             found = _format(connection)
-        except sqlite3.DatabaseError as error:
+        except SQLITE_ERRORS as error:
             connection.close()
             raise self._named(error) from error
         if found > FORMAT:
@@ -136,11 +139,15 @@ class Store:
             raise FormatNotSupported(str(self._file.parent), found, FORMAT)
         return connection
 
-    def _named(self, error: sqlite3.DatabaseError) -> RagError:
-        """Ours for SQLite's error: the disk's trouble is another thing than a damaged file."""
+    def _named(self, error: Exception) -> RagError:
+        """Ours for SQLite's error: the disk's trouble is another thing than a damaged file.
+
+        A text that is no UTF-8 has no code, and what has the code of an error in the SQL, which is
+        as it always was, is a table or column that is not there any more.
+        """
         folder = str(self._file.parent)
-        undecodable = str(error).startswith("Could not decode")
-        if isinstance(error, sqlite3.OperationalError) and not undecodable:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
             return StorageFailed(folder, f"library.db: {error}")
         return ArchiveDamaged(folder, f"library.db: {error}")
 

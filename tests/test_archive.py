@@ -268,8 +268,9 @@ def test_an_unknown_article_cannot_be_removed_and_none_is(full: Archive) -> None
         full.remove(["a0", "nobody", "a1"])
     assert_holds(full.folder, STORIES)
     assert full.remove(["a0", "a0"]).removed == ("a0",)
-    with pytest.raises(ArticleNotFound):
-        full.remove(["a0"])
+    for unknown in ("a0", "\ud800", ""):
+        with pytest.raises(ArticleNotFound):
+            full.remove([unknown])
 
 
 def test_an_emptied_archive_is_sound_and_can_be_filled_again(
@@ -376,7 +377,7 @@ def test_a_migration_that_fails_leaves_the_format_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "MIGRATIONS", steps)
         patch.setattr(store_module, "FORMAT", len(steps))
-        with pytest.raises(StorageFailed, match="nowhere"):
+        with pytest.raises(ArchiveDamaged, match="nowhere"):
             ids(full)
     assert sql(full.folder, "PRAGMA user_version") == [(FORMAT,)]
     assert sql(full.folder, "SELECT name FROM sqlite_master WHERE name = 'more'") == []

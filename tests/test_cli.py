@@ -189,6 +189,19 @@ def test_a_wrong_call_exits_with_two(rag: Any, arguments: tuple[str, ...]) -> No
     assert rag(*arguments, "--json").json["error"]["type"] == "InvalidCall"
 
 
+def test_bytes_that_are_no_text_are_refused(rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    for arguments in (
+        ("ask", "who \udce9"),
+        ("ask", "who", "--source", "\udce9"),
+        ("search", "\udce9"),
+        ("remove", "\udce9"),
+    ):
+        called = rag(*arguments)
+        assert called.code == 2
+        assert "UTF-8" in called.err
+
+
 def test_a_bad_setting_is_named(rag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_PORT", "many")
     called = rag("status")

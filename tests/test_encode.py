@@ -8,6 +8,7 @@ import pickle
 import shutil
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -172,6 +173,7 @@ def test_many_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     def load(files: encode.ModelFiles) -> Any:
         loads.append(files)
+        time.sleep(0.2)  # long enough for every thread to come and find nothing loaded
         return Loaded()
 
     monkeypatch.setattr(encode, "_load", load)

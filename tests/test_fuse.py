@@ -11,7 +11,7 @@ from rag.fuse import LEXICAL_WEIGHT, RRF_CONSTANT, convex, min_max, reciprocal_r
 from rag.types import Floats
 
 COSINES = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30)
-BM25 = st.floats(0.01, 60, width=32) | st.just(0.0)
+BM25 = st.floats(0.0625, 60, width=32) | st.just(0.0)
 
 
 def floats(*values: float) -> Floats:

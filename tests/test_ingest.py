@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rag.archive import Archive, EncodingsGone
 from rag.chunk import PASSAGE_TOKENS
-from rag.errors import IndexMismatch
+from rag.errors import IndexMismatch, InvalidRequest
 from rag.ingest import ATTEMPTS, HEADER_TOKENS, IngestReport, Progress, encoder_input, ingest
 from rag.searcher import Searcher
 from rag.types import Article, Encoding, IdentifiedBy, Unreadable
@@ -453,7 +453,7 @@ def test_no_text_is_over_the_window(window: int, tmp_path: Path) -> None:
             assert snapshot.head("a").title == title
         assert archive.check() == []
     assert max(encoder.count(encoder.texts)) <= window
-    header = " ".join(title.split()[:HEADER_TOKENS])
+    header = " ".join(title.split()[: min(HEADER_TOKENS, window // 4)])
     assert all(text.startswith(f"{header}\n") for text in encoder.texts)
     passages = [text.removeprefix(f"{header}\n") for text in encoder.texts]
     assert " ".join(passages) == article.text
@@ -471,3 +471,19 @@ def test_a_title_of_one_endless_word_fits_or_is_left_out(tokens: int, archive: A
     header = f"{'x' * HEADER_TOKENS}\n" if tokens == 1 else ""
     assert encoder.texts == [header + SHORT.text]
     assert archive.check() == []
+
+
+def test_a_model_with_a_small_window_gets_short_passages(tmp_path: Path) -> None:
+    encoder = FakeEncoder(window=32)
+    text = " ".join(f"Sentence number {n} says a little." for n in range(20))
+    article = Article(id="a", title="A title of words " * 10, text=text)
+    with closing(Archive(tmp_path)) as archive:
+        report = ingest(archive, encoder, [article])
+        assert (report.added, report.failed) == (1, [])
+        assert report.passages > 5
+
+
+@pytest.mark.parametrize("budget", [0, -1])
+def test_a_budget_of_nothing_is_refused(budget: int, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="passage_tokens"):
+        ingest(Archive(tmp_path), FakeEncoder(), [], passage_tokens=budget)

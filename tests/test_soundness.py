@@ -1,0 +1,366 @@
+"""What `check` names: every flipped bit in the truth, every derived file that is not as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rag import soundness
+from rag.archive import Archive
+from rag.errors import ArchiveDamaged, RagError
+from rag.lexical import LexicalDocument, LexicalIndex
+from rag.schema import manifest_checksum, passage_checksum
+from rag.types import Article, Fault
+from rag.vectors import BaseRecord, write_base
+from tests.fakes import DIMENSION, FakeEncoder, add, assert_holds, assert_snapshot_holds
+
+NEWS = [
+    Article(
+        id=f"n{number}",
+        title=f"Headline{number} of the day",
+        text=f"Opening{number} words of it. Closing{number} words of it, and no more to say.",
+        source=f"Sourcename{number}",
+        author=f"Authorname{number}",
+        url=f"https://news.example/{number}",
+        published_at="2025-11-23",
+    )
+    for number in range(3)
+]
+
+
+@pytest.fixture(name="built", scope="module")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive with a revision, a removal, a base and a tail, closed: all in one file."""
+    folder = tmp_path_factory.mktemp("built") / "index"
+    with closing(Archive(folder)) as archive:
+        add(archive, FakeEncoder(), *NEWS[:2], dataclasses.replace(NEWS[0], id="gone"), NEWS[2])
+        archive.remove(["gone"])
+        add(archive, FakeEncoder(), dataclasses.replace(NEWS[1], author="Another"))
+        add(archive, FakeEncoder(), NEWS[1])
+    assert not (folder / "library.db-wal").exists()
+    return folder
+
+
+@pytest.fixture(name="folder")
+def _folder(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "index"))
+
+
+@pytest.fixture(name="archive")
+def _archive(folder: Path) -> Iterator[Archive]:
+    with closing(Archive(folder)) as archive:
+        yield archive
+
+
+def sql(folder: Path, statement: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def problems(archive: Archive, part: str) -> list[str]:
+    return [fault.problem for fault in archive.check() if fault.part == part]
+
+
+def test_a_sound_archive_has_no_fault_and_each_part_is_looked_at(archive: Archive) -> None:
+    parts: list[str] = []
+    assert archive.check(parts.append) == []
+    assert parts == ["library.db", "lexical", "dense"]
+    assert_holds(archive.folder, NEWS)
+
+
+def test_an_archive_before_its_first_article_is_sound(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        assert archive.check() == []
+        archive.recover()
+        assert (tmp_path / "library.db").exists()
+        assert archive.check() == []
+    assert soundness.remains(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("kept", ["dense.", "lexical"])
+def test_derived_files_without_their_truth_are_a_fault(archive: Archive, kept: str) -> None:
+    archive.close()
+    for file in archive.folder.iterdir():
+        if not file.name.startswith(kept):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    (fault,) = archive.check()
+    assert fault.part == "library.db"
+    assert fault.problem.startswith("is missing, while ")
+    assert kept in fault.problem or "meta.json" in fault.problem
+
+
+# The truth: bits flipped in the file itself
+
+
+def flip_in_file(file: Path, place: bytes, offset: int, bit: int) -> None:
+    """Flip a bit of the last copy of `place`: earlier ones may be of pages no longer used."""
+    data = bytearray(file.read_bytes())
+    data[data.rindex(place) + offset] ^= 1 << bit
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("bit", [0, 7], ids=["another letter", "no UTF-8"])
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        (b"Closing2", "the text of article n2 at revision 1 has changed"),
+        (b"Headline2", "the record of article n2 at revision 1 has changed"),
+        (b"Authorname2", "the record of article n2 at revision 1 has changed"),
+        (b"Sourcename2", "the record of article n2 at revision 1 has changed"),
+    ],
+)
+def test_a_flipped_bit_in_an_article_is_named(
+    archive: Archive, place: bytes, named: str, bit: int
+) -> None:
+    flip_in_file(archive.folder / "library.db", place, 3, bit)
+    assert problems(archive, "library.db") == [named]
+
+
+@pytest.mark.parametrize("place", ["2025-11-23", "https://news.example/2", NEWS[2].sha256])
+def test_a_flipped_bit_in_what_is_said_of_an_article_is_named(archive: Archive, place: str) -> None:
+    flip_in_file(archive.folder / "library.db", place.encode(), len(place) - 1, 0)
+    assert problems(archive, "library.db")
+
+
+@pytest.mark.parametrize("row", ["text", "sentences"])
+def test_what_cannot_be_read_any_more_is_damage_to_a_reader(archive: Archive, row: str) -> None:
+    if row == "text":
+        flip_in_file(archive.folder / "library.db", b"Closing2", 3, 7)
+    else:
+        sql(archive.folder, "UPDATE passage SET sentences = '[[0,2' || char(0) || ']]'")
+
+    def read() -> None:
+        with archive.snapshot() as snapshot:
+            snapshot.text(snapshot.head("n2"))
+            snapshot.passages(np.flatnonzero(snapshot.columns.alive).tolist())
+
+    with pytest.raises(ArchiveDamaged, match=r"Restore library\.db"):
+        read()
+
+
+def test_a_flipped_bit_in_a_vector_is_named(archive: Archive) -> None:
+    ((number, vector),) = sql(archive.folder, "SELECT number, vector FROM encoding LIMIT 1")
+    flip_in_file(archive.folder / "library.db", vector, 9, 4)
+    assert problems(archive, "library.db") == [f"encoding {number} has changed"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("tokens", 13), ("tokens", -115), ("tokens", 2**31), ("vector", b"")]
+)
+def test_a_changed_encoding_is_named(archive: Archive, column: str, value: object) -> None:
+    sql(archive.folder, f"UPDATE encoding SET {column} = ? WHERE number = 2", value)
+    assert "encoding 2 has changed" in problems(archive, "library.db")
+
+
+@pytest.mark.parametrize("column", ['"end"', "start", "tokens", "sentences", "article"])
+def test_a_changed_passage_is_named(archive: Archive, column: str) -> None:
+    changed = "replace(sentences, '0', '1')" if column == "sentences" else f"{column} + 1"
+    sql(archive.folder, f"UPDATE passage SET {column} = {changed} WHERE number = 1")
+    assert "the record of passage 1 has changed" in problems(archive, "library.db")
+
+
+@pytest.mark.parametrize("column", ["first", "last", "characters"])
+def test_a_changed_number_of_an_article_is_named(archive: Archive, column: str) -> None:
+    sql(archive.folder, f"UPDATE article SET {column} = {column} + 1 WHERE id = 'n0'")
+    (problem,) = problems(archive, "library.db")
+    assert "article n0 at revision 1 has changed" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("published", "3"),
+        ("published", "="),
+        ("committed", "99"),
+        ("dimension", "33"),
+        ("encoder", "another"),
+        ("dense_base", "{"),
+        ("archive", "f" * 32),
+    ],
+)
+def test_a_changed_manifest_is_named(archive: Archive, key: str, value: str) -> None:
+    sql(archive.folder, "UPDATE manifest SET value = ? WHERE key = ?", value, key)
+    assert any("the manifest has changed" in each for each in problems(archive, "library.db"))
+
+
+ENCODING_OF = "SELECT encoding FROM passage WHERE number ="
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (f"DELETE FROM encoding WHERE number = ({ENCODING_OF} 1)", "passage 1 has no encoding"),
+        ("DELETE FROM article WHERE id = 'n0'", "passage 1 belongs to no article"),
+        ("DELETE FROM passage WHERE article = 1", "article n0 has no passage"),
+    ],
+)
+def test_rows_that_belong_together_and_do_not(archive: Archive, statement: str, named: str) -> None:
+    sql(archive.folder, statement)
+    assert named in problems(archive, "library.db")
+
+
+def test_a_passage_outside_its_article_is_named(archive: Archive) -> None:
+    sql(
+        archive.folder,
+        'UPDATE passage SET start = 400, "end" = 500, checksum = ? WHERE number = 1',
+        passage_checksum_of(archive.folder, 400, 500),
+    )
+    assert "passage 1 lies outside its article" in problems(archive, "library.db")
+
+
+def passage_checksum_of(folder: Path, start: int, end: int) -> int:
+    ((article, tokens, marks),) = sql(
+        folder, "SELECT article, tokens, sentences FROM passage WHERE number = 1"
+    )
+    return passage_checksum(article, start, end, tokens, marks)
+
+
+def test_every_fault_is_named_not_only_the_first(archive: Archive) -> None:
+    for word in (b"Closing0", b"Closing2", b"Headline2"):
+        flip_in_file(archive.folder / "library.db", word, 1, 7)
+    sql(archive.folder, "UPDATE encoding SET tokens = 99 WHERE number IN (1, 3)")
+    shutil.rmtree(archive.folder / "lexical")
+    next(archive.folder.glob("dense.*")).unlink()
+    named = "\n".join(f"{fault.part}: {fault.problem}" for fault in archive.check())
+    for each in (
+        "the text of article n0",
+        "the text of article n2",
+        "the record of article n2",
+        "encoding 1 has changed",
+        "encoding 3 has changed",
+        "lexical: the lexical index cannot be opened",
+        "cannot be read: No such file",
+    ):
+        assert each in named
+
+
+def test_any_flipped_bit_of_the_library_is_named_or_does_no_harm(
+    built: Path, archive: Archive
+) -> None:
+    """A sample; of no bit may anything but an error of ours come of checking."""
+    library = archive.folder / "library.db"
+    whole = library.read_bytes()
+    used = [at for at, byte in enumerate(whole) if byte]
+    chosen = random.Random(7)
+    named = 0
+    for _ in range(120):
+        data = bytearray(whole)
+        data[chosen.choice(used)] ^= 1 << chosen.randrange(8)
+        other = library.with_name("other")
+        other.write_bytes(data)
+        other.replace(library)
+        try:
+            faults = archive.check()
+            if faults:
+                named += 1
+                continue
+            with archive.snapshot() as snapshot:
+                assert_snapshot_holds(snapshot, {article.id: article for article in NEWS})
+        except RagError:
+            named += 1
+        finally:
+            archive.close()
+            for name in ("library.db-wal", "library.db-shm"):
+                library.with_name(name).unlink(missing_ok=True)
+            shutil.rmtree(archive.folder / "lexical", ignore_errors=True)
+            shutil.copytree(built / "lexical", archive.folder / "lexical")
+            for file in built.glob("dense.*"):
+                shutil.copy(file, archive.folder)
+    assert named > 60
+
+
+# Derived files
+
+
+def test_being_behind_or_ahead_is_no_fault(archive: Archive, tmp_path: Path) -> None:
+    lexical, old = archive.folder / "lexical", tmp_path / "old"
+    shutil.copytree(lexical, old)
+    more = dataclasses.replace(NEWS[0], id="more")
+    add(archive, FakeEncoder(), more)
+    new = tmp_path / "new"
+    shutil.move(lexical, new)
+    shutil.move(old, lexical)
+    assert archive.check() == []
+    assert_holds(archive.folder, [*NEWS, more])
+    archive.remove(["more"])
+    shutil.rmtree(lexical)
+    LexicalIndex(lexical).rebuild(archive.manifest()["archive"], 99, [])
+    assert archive.check() == []
+    assert_holds(archive.folder, NEWS)
+
+
+def test_an_index_of_just_this_generation_must_hold_just_the_living(archive: Archive) -> None:
+    manifest = archive.manifest()
+    lexical = LexicalIndex(archive.folder / "lexical")
+    stray = LexicalDocument(passage=77, article=1, source=None, first=None, last=None, text="x")
+    lexical.commit(manifest["archive"], int(manifest["published"]), [stray], [])
+    assert archive.check() == [Fault("lexical", "it does not hold just the living passages")]
+    archive.rebuild()
+    assert archive.check() == []
+
+
+def test_an_index_of_another_archive_is_a_fault(archive: Archive) -> None:
+    generation = int(archive.manifest()["published"])
+    LexicalIndex(archive.folder / "lexical").rebuild("another", generation, [])
+    assert archive.check() == [Fault("lexical", "it belongs to another library.db")]
+    assert_holds(archive.folder, NEWS)
+
+
+@pytest.mark.parametrize("pattern", ["*.term", "*.idx", "*.fieldnorm", "*.fast", "*.store"])
+def test_a_flipped_bit_in_a_file_of_the_lexical_index_is_named(
+    archive: Archive, pattern: str
+) -> None:
+    file = max(archive.folder.glob(f"lexical/{pattern}"), key=lambda each: each.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 5] ^= 16
+    file.unlink()
+    file.write_bytes(data)
+    (problem,) = problems(archive, "lexical")
+    assert file.name in problem or "cannot be opened" in problem
+
+
+def with_base(
+    archive: Archive, change: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], Any]
+) -> BaseRecord:
+    """Put a base in place that is as its record says, and not as library.db says."""
+    with archive.reading() as reading:
+        assert reading is not None
+        parts = change(*reading.vectors(0, DIMENSION))
+        record = write_base(archive.folder, reading.generation, DIMENSION, [parts])
+        manifest = reading.manifest()
+    manifest["dense_base"] = record.to_json()
+    manifest["checksum"] = manifest_checksum(manifest)
+    for key, value in manifest.items():
+        sql(archive.folder, "UPDATE manifest SET value = ? WHERE key = ?", value, key)
+    return record
+
+
+def test_a_base_with_other_vectors_is_a_fault(archive: Archive) -> None:
+    record = with_base(archive, lambda numbers, matrix: (numbers, -matrix))
+    problem = f"{record.file} holds other vectors than library.db"
+    assert archive.check() == [Fault("dense", problem)]
+    archive.rebuild()
+    assert_holds(archive.folder, NEWS)
+
+
+def test_a_base_that_lacks_a_passage_is_a_fault(archive: Archive) -> None:
+    record = with_base(archive, lambda numbers, matrix: (numbers[1:], matrix[1:]))
+    problem = f"{record.file} lacks passages that it should hold"
+    assert archive.check() == [Fault("dense", problem)]
+    archive.rebuild()
+    assert_holds(archive.folder, NEWS)
+
+
+def test_a_base_that_is_good_for_less_than_all_is_no_fault(archive: Archive) -> None:
+    with_base(archive, lambda numbers, matrix: (numbers[:3], matrix[:3]))
+    assert archive.check() == []
+    assert_holds(archive.folder, NEWS)

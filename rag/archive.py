@@ -21,12 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rag import soundness
-from rag.errors import (
-    ArchiveBusy,
-    ArchiveDamaged,
-    ArticleNotFound,
-    StorageFailed,
-)
+from rag.errors import ArchiveBusy, ArchiveDamaged, ArticleNotFound, StorageFailed
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.reading import Reading
 from rag.schema import ArticleDraft, same_record
@@ -141,8 +136,9 @@ class Archive:
     ) -> Outcome:
         """Store articles and let readers see them; it is all on the disk when this returns.
 
-        Articles already stored word for word are left alone. Raises ArchiveBusy, IndexMismatch,
-        StorageFailed and EncodingsGone, after each of which nothing has changed.
+        Articles already stored word for word are left alone. Raises ArchiveBusy, IndexMismatch
+        and EncodingsGone, after each of which nothing has changed, and StorageFailed, after which
+        the change is not there or, if SQLite had it, is finished by whoever takes the lock next.
         """
         with self._locked():
             self._store.create()
@@ -212,10 +208,7 @@ class Archive:
     def sizes(self) -> dict[str, int]:
         """Bytes on the disk by part."""
         parts = {"library": "library.db*", "lexical": "lexical/*", "dense": "dense.*"}
-        return {
-            part: sum(file.stat().st_size for file in self.folder.glob(pattern))
-            for part, pattern in parts.items()
-        }
+        return {part: sum(map(_size, self.folder.glob(each))) for part, each in parts.items()}
 
     def _exists(self) -> bool:
         """Whether there is a database, of today's format after this call."""
@@ -385,6 +378,13 @@ def _vector_parts(reading: Reading, dimension: int) -> Iterator[tuple[Numbers, F
             return
         yield part
         after = int(part[0][-1])
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a writer has merged it into another meanwhile
+        return 0
 
 
 def _this_process() -> str:

@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
+from rag.options import AsJson, From, Index, Source, To, TokenBudget, TopK
 
 if TYPE_CHECKING:
     from rag.archive import Archive
@@ -31,23 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ask a news archive questions; every answer is a quote that can be checked.",
 )
-
-Index = Annotated[
-    Path | None,
-    typer.Option("--index", help="Folder of the archive (RAG_INDEX, else index).", metavar="DIR"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-TopK = Annotated[int, typer.Option("--top-k", help="How many passages, 1 to 100.", metavar="N")]
-From = Annotated[
-    str | None, typer.Option("--from", help="Published on this ISO date or later.", metavar="DATE")
-]
-To = Annotated[
-    str | None, typer.Option("--to", help="Published on this ISO date or earlier.", metavar="DATE")
-]
-Source = Annotated[
-    list[str] | None,
-    typer.Option("--source", help="Published by this source; may be repeated.", metavar="NAME"),
-]
 
 
 def main() -> None:
@@ -127,10 +111,7 @@ def ask(
     published_from: From = None,
     published_to: To = None,
     source: Source = None,
-    token_budget: Annotated[
-        int | None,
-        typer.Option("--token-budget", help="Cite what fits into so many tokens.", metavar="N"),
-    ] = None,
+    token_budget: TokenBudget = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with quotes from the archive."""
@@ -159,6 +140,7 @@ def search(
     published_from: From = None,
     published_to: To = None,
     source: Source = None,
+    token_budget: TokenBudget = None,
     as_json: AsJson = False,
 ) -> None:
     """List the best passages, without the decision to answer."""
@@ -166,8 +148,13 @@ def search(
 
     settings = _settings(index)
     with _searcher(settings) as searcher:
-        filters = _filters(published_from, published_to, source)
-        result = searcher.search(_whole("query", query), top_k=top_k, filters=filters)
+        result = searcher.search(
+            _whole("query", query),
+            top_k=top_k,
+            filters=_filters(published_from, published_to, source),
+            token_budget=token_budget,
+            budget_encoding=settings.token_encoding,
+        )
     if as_json:
         typer.echo(wire.hits_json(result, encoder=settings.model).model_dump_json())
     else:

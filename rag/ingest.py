@@ -158,7 +158,8 @@ class _Run:
             else f"id {article.id}"
         )
         reason = f"another article of this run has the same {what} and other content; it was taken"
-        self.report.failed.append(Unreadable(article.title or article.id, reason))
+        item = article.origin or article.title or article.id
+        self.report.failed.append(Unreadable(item, reason))
 
     def _holds(self, reading: Reading | None, article: Article) -> bool:
         """Whether the archive has this very article, or, where only a path names it, its text."""

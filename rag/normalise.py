@@ -181,6 +181,7 @@ def article_from_fields(
         url=url,
         published_at=_published_at(fields, item),
         identified_by=identified_by,
+        origin=item,
     )
 
 

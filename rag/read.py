@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import yaml
 
@@ -43,6 +43,8 @@ MAX_TEXT_BYTES = 10 * 1024 * 1024
 MAX_FRONT_MATTER_CHARACTERS = 64 * 1024  # the YAML parser takes about 3 s for a megabyte
 # Markup, metadata and escapes come on top of a text; beyond this a file or line is not opened up.
 FILE_TO_TEXT = 4
+# Files of these names speak of the folder they are in; they are read only when they are named.
+ABOUT_A_FOLDER = frozenset({"readme", "sources", "license"})
 UNPACKED_MARGIN_BYTES = 1024 * 1024
 
 Found = Article | Unreadable
@@ -124,8 +126,13 @@ def _children(folder: str) -> list[tuple[str, bool]]:
         (path, is_folder)
         for path, is_folder in seen
         if not os.path.basename(path).startswith(".")
-        and (is_folder or (_suffix(path)[0] in READERS and not os.path.isdir(path)))
+        and (is_folder or (_is_read(path) and not os.path.isdir(path)))
     ]
+
+
+def _is_read(path: str) -> bool:
+    stem = os.path.basename(path).partition(".")[0]
+    return _suffix(path)[0] in READERS and stem.lower() not in ABOUT_A_FOLDER
 
 
 def _file(path: str) -> _File | Unreadable:
@@ -267,7 +274,13 @@ def _read_markdown(stream: io.BufferedReader, file: _File, limit: int) -> Iterat
 
 
 class _FrontMatter(yaml.SafeLoader):
-    """The safe loader without merge keys, a few lines of which can ask for all the memory."""
+    """The safe loader without merge keys, a few lines of which can ask for all the memory, and
+    without dates, so that one that is none is told of as such."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Leave `<<` as it is; no value is made of it, so that the front matter is refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -75,12 +76,12 @@ class Reading:
 
     def text(self, article_id: str, revision: int) -> str:
         """The text of one revision."""
-        row = self._rows(
-            "SELECT text FROM article WHERE id = :id AND revision = :revision",
+        (number,) = self._rows(
+            "SELECT number FROM article WHERE id = :id AND revision = :revision",
             id=article_id,
             revision=revision,
         ).fetchone()
-        return str(row[0])
+        return self._text(number)
 
     def heads(self, *, limit: int, after: str = "") -> list[ArticleHead]:
         """Living articles in the order of their ids, from the first id greater than `after`."""
@@ -184,13 +185,14 @@ class Reading:
             after=after,
             to=generation,
         )
-        of_article = "SELECT number, source, first, last, title, text FROM article WHERE number = ?"
+        of_article = "SELECT number, source, first, last, title FROM article WHERE number = ?"
         current: tuple[Any, ...] = (None,)
         for number, article, start, end in rows:
             if current[0] != article:
                 current = self._connection.execute(of_article, (article,)).fetchone()
                 if current is None:
                     raise Damaged(f"passage {number} belongs to no article")
+                current = (*current, self._text(article))
             _, source, first, last, title, text = current
             yield LexicalRow(number, article, source, first, last, title, text[start:end])
 
@@ -198,15 +200,18 @@ class Reading:
         """These passages with their text and article, by number."""
         found: dict[int, tuple[Passage, ArticleHead]] = {}
         rows = self._in(
-            'SELECT p.number, p.start, p."end", p.tokens, p.sentences,'
-            ' substr(a.text, p.start + 1, p."end" - p.start), '
+            'SELECT p.number, p.start, p."end", p.tokens, p.sentences, a.number, '
             + ", ".join(f"a.{column}" for column in _HEAD.split(", "))
             + " FROM passage p JOIN article a ON a.number = p.article WHERE p.number IN (?)",
             numbers,
         )
-        for number, start, end, tokens, marks, text, *columns in rows:
+        texts: dict[int, str] = {}
+        for number, start, end, tokens, marks, article, *columns in rows:
             head = ArticleHead(*columns)
             span = Span(start, end, tokens, _sentences(number, marks))
+            if article not in texts:
+                texts[article] = self._text(article)
+            text = texts[article][start:end]
             found[number] = Passage(number, head.id, head.revision, span, text), head
         return found
 
@@ -280,6 +285,14 @@ class Reading:
         for number, key, tokens, vector, checksum in rows:
             if encoding_checksum(key, tokens, vector) != checksum:
                 yield f"encoding {number} has changed"
+
+    def _text(self, article: int) -> str:
+        """The text of the article of this number, if it still is what was stored."""
+        asked = "SELECT id, revision, sha256, text FROM article WHERE number = ?"
+        article_id, revision, sha256, text = self._connection.execute(asked, (article,)).fetchone()
+        if hashlib.sha256(text.encode()).hexdigest() != sha256:
+            raise Damaged(f"the text of article {article_id} at revision {revision} has changed")
+        return str(text)
 
     def _entry(self, key: str) -> str | None:
         found = self._connection.execute("SELECT value FROM manifest WHERE key = ?", (key,))

@@ -105,24 +105,21 @@ class Searcher:
     ) -> Answer:
         """The best citations for `question`, at most `top_k` and within `token_budget`.
 
-        The budget counts the cited passages by the tiktoken encoding named. Raises InvalidRequest.
+        The budget counts the cited passages by the tiktoken encoding named; it does not decide
+        whether the question is answered. Raises InvalidRequest.
         """
         counter = _counter(token_budget, budget_encoding)
-        self._check(question, top_k)
-        with self.archive.snapshot() as snapshot:
-            ranking = self.rank(snapshot, question, filters)
+        with self._found(question, top_k, filters) as (snapshot, ranking, hits):
             with ranking.clock.stage("cite"):
-                hits, budget = _hits(snapshot, ranking, top_k), None
-                if token_budget is not None and counter:
-                    hits, budget = _within(hits, token_budget, counter)
+                fitting, budget = _within(hits, token_budget, counter)
                 weights = _weights(snapshot, ranking.terms)
                 citations = tuple(
                     cite(rank, hit, weights, snapshot.analyzer)
-                    for rank, hit in enumerate(hits, start=1)
+                    for rank, hit in enumerate(fitting, start=1)
                 )
             return Answer(
                 question=question,
-                answered=bool(citations),
+                answered=bool(hits),
                 confidence=None,
                 citations=citations,
                 generation=snapshot.generation,
@@ -144,15 +141,11 @@ class Searcher:
     ) -> SearchResult:
         """The best passages for a query, within the same bounds. Raises InvalidRequest."""
         counter = _counter(token_budget, budget_encoding)
-        self._check(question, top_k)
-        with self.archive.snapshot() as snapshot:
-            ranking = self.rank(snapshot, question, filters)
-            hits, budget = _hits(snapshot, ranking, top_k), None
-            if token_budget is not None and counter:
-                hits, budget = _within(hits, token_budget, counter)
+        with self._found(question, top_k, filters) as (snapshot, ranking, hits):
+            fitting, budget = _within(hits, token_budget, counter)
             return SearchResult(
                 question=question,
-                hits=tuple(hits),
+                hits=tuple(fitting),
                 generation=snapshot.generation,
                 undated=snapshot.columns.undated(ranking.scope),
                 tokens=ranking.encoded.tokens,
@@ -160,6 +153,16 @@ class Searcher:
                 took_ms=ranking.clock.stop(),
                 budget=budget,
             )
+
+    @contextmanager
+    def _found(
+        self, question: str, top_k: int, filters: Filters
+    ) -> Iterator[tuple[Snapshot, Ranking, list[Hit]]]:
+        """What is found for a question, in the snapshot in which it was found."""
+        self._check(question, top_k)
+        with self.archive.snapshot() as snapshot:
+            ranking = self.rank(snapshot, question, filters)
+            yield snapshot, ranking, _hits(snapshot, ranking, top_k)
 
     def rank(
         self, snapshot: Snapshot, question: str, filters: Filters = NO_FILTERS, depth: int = DEPTH
@@ -231,8 +234,12 @@ def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:
     return token_counter(encoding)
 
 
-def _within(hits: Sequence[Hit], limit: int, counter: TokenCounter) -> tuple[list[Hit], Budget]:
-    """The best hits whose passages fit into `limit` tokens together."""
+def _within(
+    hits: Sequence[Hit], limit: int | None, counter: TokenCounter | None
+) -> tuple[list[Hit], Budget | None]:
+    """The best hits whose passages fit into `limit` tokens together; all without a limit."""
+    if limit is None or counter is None:
+        return list(hits), None
     used, fitting = 0, []
     for hit in hits:
         tokens = counter.count(hit.passage.text)

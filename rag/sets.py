@@ -97,9 +97,7 @@ def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> Evaluati
     queries = {q.id: q.text for q in questions if q.evidence}
     if not queries:
         raise InvalidRequest("set", f"{path} holds no question that has evidence")
-    files = sorted(about.rglob("*")) if about else []
-    wanted = [file for file in files if file.is_file() and not file.name.startswith("SOURCES")]
-    found = read_paths(wanted, max_text_bytes=max_text_bytes)
+    found = read_paths([about] if about else [], max_text_bytes=max_text_bytes)
     return EvaluationSet(path.stem, found, queries, qrels, questions)
 
 

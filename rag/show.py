@@ -29,7 +29,7 @@ def answer(result: Answer) -> None:
     """The citations of an answer, the question's words in bold."""
     _seen_note(result)
     if not result.citations:
-        out.print("Nothing in the archive was found for this question.")
+        out.print(_nothing(result, "this question"))
     for citation in result.citations:
         _citation(citation)
     _undated_note(result.undated)
@@ -39,7 +39,7 @@ def hits(result: SearchResult) -> None:
     """The passages of a search."""
     _seen_note(result)
     if not result.hits:
-        out.print("Nothing in the archive was found for these words.")
+        out.print(_nothing(result, "these words"))
     for rank, hit in enumerate(result.hits, start=1):
         out.print(Text(f"{rank}. {hit.passage.text or hit.article.title}"))
         out.print(Text(f"   {_origin(hit.article)}", style="dim"))
@@ -188,6 +188,14 @@ def _citation(citation: Citation) -> None:
     if citation.link:
         out.print(Text(f"   {citation.link}", style="dim"))
     out.print()
+
+
+def _nothing(result: Answer | SearchResult, asked: str) -> str:
+    if not result.generation:
+        return "The archive is empty; add articles to it with: rag add PATH"
+    if result.budget:
+        return f"No passage fits into {result.budget.limit} tokens."
+    return f"Nothing in the archive was found for {asked}."
 
 
 def _origin(article: ArticleHead) -> str:

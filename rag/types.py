@@ -30,7 +30,10 @@ class IdentifiedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """One published text as read: `text` is normalised, `published_at` an ISO date or date-time."""
+    """One published text as read: `text` is normalised, `published_at` an ISO date or date-time.
+
+    `origin` says where it was read, for messages; it is not stored.
+    """
 
     id: str
     title: str
@@ -40,6 +43,7 @@ class Article:
     url: str | None = None
     published_at: str | None = None
     identified_by: IdentifiedBy = field(default=IdentifiedBy.CALLER, compare=False)
+    origin: str = field(default="", compare=False)
 
     @property
     def sha256(self) -> str:

@@ -618,6 +618,18 @@ def test_the_base_follows_the_archive_and_old_ones_go(
     assert_holds(archive.folder, held)
 
 
+def test_sizes_are_those_of_the_files_even_of_one_that_goes_meanwhile(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full.close()
+    size = (full.folder / "library.db").stat().st_size
+    assert full.sizes()["library"] == size
+    assert full.sizes()["dense"] == the(full.folder, "dense.*").stat().st_size
+    listed = [*full.folder.glob("lexical/*"), full.folder / "lexical" / "merged.idx"]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(listed))
+    assert full.sizes()["lexical"] == sum(file.stat().st_size for file in listed[:-1])
+
+
 # Several at once
 
 

@@ -120,6 +120,7 @@ def test_ask_of_an_empty_archive_exits_with_zero(rag: Any, tmp_path: Path) -> No
     assert called.code == 0
     assert called.json["answered"] is False
     assert called.json["citations"] == []
+    assert "rag add" in rag("ask", "anything there?").out
     assert not (tmp_path / "index").exists()
 
 
@@ -152,7 +153,9 @@ def test_token_budget_is_reported_with_its_encoding(rag: Any, story: Path) -> No
     assert budget["limit"] == 1000
     assert 0 < budget["used"] <= 1000
     assert budget["encoding"] == "rag_news_v1"
-    assert rag("ask", "who warned", "--token-budget", "1", "--json").json["citations"] == []
+    small = rag("ask", "who warned", "--token-budget", "1", "--json").json
+    assert (small["answered"], small["citations"], small["budget"]["used"]) == (True, [], 0)
+    assert "fits" in rag("search", "who warned", "--token-budget", "1").out
 
 
 @pytest.mark.parametrize(

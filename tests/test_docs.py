@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,11 @@ def test_make_targets_that_readme_names_are_there(target: str) -> None:
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
+def test_no_document_has_a_gap_to_be_filled() -> None:
+    for document in DOCUMENTS:
+        assert not re.search(r"@[A-Z0-9]+@|TODO|FIXME", document.read_text(encoding="utf-8"))
+
+
 def test_no_document_names_a_package_registry_or_a_home_folder() -> None:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
@@ -127,10 +133,15 @@ def test_the_python_lines_of_readme_run(
 ) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "seeds").mkdir()
-    story = ROOT / "seeds" / "russia-isk-central-asia.md"
-    (tmp_path / "seeds" / "story.md").write_bytes(story.read_bytes())
+    shutil.copytree(ROOT / "seeds", tmp_path / "seeds")
     names: dict[str, object] = {}
     exec(code, names)  # what README shows is run as it stands
-    assert capsys.readouterr().out.strip() in story.read_text(encoding="utf-8")
-    names["archive"].close()  # type: ignore[attr-defined]
+    quote = capsys.readouterr().out.strip()
+    story = ROOT / "seeds" / "russia-isk-central-asia.md"
+    assert quote in story.read_text(encoding="utf-8")
+    archive = names["archive"]
+    assert isinstance(archive, Archive)
+    with archive.snapshot() as snapshot:
+        articles, _ = snapshot.counts()
+    archive.close()
+    assert articles == len(list((ROOT / "seeds").glob("*.md"))) - 1  # SOURCES.md is none

@@ -487,3 +487,13 @@ def test_a_model_with_a_small_window_gets_short_passages(tmp_path: Path) -> None
 def test_a_budget_of_nothing_is_refused(budget: int, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="passage_tokens"):
         ingest(Archive(tmp_path), FakeEncoder(), [], passage_tokens=budget)
+
+
+def test_what_is_left_out_is_named_by_where_it_was_read(tmp_path: Path) -> None:
+    url = "https://news.example/a"
+    items = [
+        Article("a", f"Title {n}", f"Text {n}.", url=url, origin=f"file{n}.md") for n in range(2)
+    ]
+    with closing(Archive(tmp_path)) as archive:
+        report = ingest(archive, FakeEncoder(), items)
+    assert [each.item for each in report.failed] == ["file1.md"]

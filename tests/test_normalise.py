@@ -447,9 +447,10 @@ def test_any_fields_give_an_article_or_a_reason(fields: dict[str, object]) -> No
         found = article_from_fields(fields, item="x", max_text_bytes=100)
     except UnreadableItem:
         return
-    assert found.title
+    assert found.title or found.text
     assert normalise_text(found.text) == found.text
     assert len(found.text.encode()) <= 100
     assert 1 <= len(found.id) <= 128
-    for value in (found.title, found.source, found.author, found.url):
+    assert found.title == normalise_line(found.title)
+    for value in (found.source, found.author, found.url):
         assert value is None or value == normalise_line(value) != ""

@@ -118,7 +118,6 @@ def test_front_matter_of_nothing_and_body_of_nothing(write: Write) -> None:
         ("title: a: b", "mapping values are not allowed here in line 2"),
         ("just words", "it has no lines of the form name: value"),
         ("- a\n- b", "it has no lines of the form name: value"),
-        ("published_at: 2025-13-45", "month must be in 1..12"),
         ("a: " + "[" * 2_000, "recursion depth"),
         (
             "title: !!python/object/apply:os.system ['touch pwned']",
@@ -149,13 +148,23 @@ def test_front_matter_without_end(write: Write) -> None:
     ("front", "wanted"),
     [
         ("title: 1984", "its title must be text, not a number"),
-        ("title: 2025-11-23", "its title must be text, not a date"),
+        ("title: T\npublished_at: 2025-13-45", "its published_at '2025-13-45' is not an ISO date"),
+        ("title: T\npublished_at: 2023-02-30", "its published_at '2023-02-30' is not an ISO date"),
         ("title: T\ndate: soon", "its date 'soon' is not an ISO date such as 2025-11-23"),
         ("title: T\nauthor: {name: A}", "its author must be text, not an object"),
     ],
 )
 def test_wrong_values_in_front_matter(write: Write, front: str, wanted: str) -> None:
     assert reason(write("a.md", f"---\n{front}\n---\nText.")).startswith(wanted)
+
+
+def test_files_about_a_folder_are_read_only_when_they_are_named(tmp_path: Path) -> None:
+    for name in ("README.md", "SOURCES.md", "license.txt", "sources-of-the-nile.md"):
+        (tmp_path / name).write_text("A title\n\nA text.", encoding="utf-8")
+    found = [each for each in read_paths([tmp_path]) if isinstance(each, Article)]
+    assert [Path(each.origin).name for each in found] == ["sources-of-the-nile.md"]
+    (named,) = read_paths([tmp_path / "SOURCES.md"])
+    assert isinstance(named, Article)
 
 
 def test_numbers_and_times_in_front_matter(write: Write) -> None:

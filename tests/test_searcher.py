@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from rag.archive import Archive
 from rag.cite import PER_ARTICLE, collapse
-from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
+from rag.errors import ArchiveDamaged, ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import STOP_WORDS
 from rag.normalise import normalise_text
 from rag.retrieve import DEPTH
@@ -485,10 +486,29 @@ def test_a_budget_holds_and_is_used_up(searcher: Searcher) -> None:
                 kept.append(citation.hit)
         assert [citation.hit for citation in answer.citations] == kept
         assert answer.budget.used == used <= limit
-        assert answer.answered == bool(kept)
+        assert answer.answered  # a budget too small for any passage is no want of an answer
         check(answer, TEXTS)
         found = searcher.search(QUESTION, top_k=20, token_budget=limit)
         assert (list(found.hits), found.budget) == (kept, answer.budget)
+
+
+def test_a_text_that_has_changed_on_the_disk_is_never_quoted(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        article = Article("a", "T", "The envoy warned of spillover on Monday.")
+        add(archive, FakeEncoder(), article)
+        database = sqlite3.connect(tmp_path / "library.db")
+        database.execute("UPDATE article SET text = replace(text, 'Monday', 'Sunday')")
+        database.commit()
+        database.close()
+        searcher = Searcher(archive, FakeEncoder())
+        for call in (
+            lambda: searcher.ask("who warned"),
+            lambda: searcher.search("who warned"),
+            lambda: searcher.verify("a", 0, 3, "The"),
+            archive.rebuild,
+        ):
+            with pytest.raises(ArchiveDamaged, match="the text of article a at revision 1"):
+                call()
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -67,8 +67,9 @@ class ArchiveDamaged(RagError):
     def __init__(self, folder: str, fault: str) -> None:
         self.fault = fault
         super().__init__(
-            f"{folder}: {fault}. Restore library.db from a backup, or add the articles to a new "
-            "folder; `rag check` names every fault"
+            f"{folder}: {fault}. Restore library.db from a backup (delete library.db-wal and "
+            "library.db-shm with it), or add the articles to a new folder; `rag check` names every "
+            "fault"
         )
 
 

@@ -21,7 +21,8 @@ Counter = Callable[[Sequence[str]], list[int]]
 """Tokens of each text, special ones left out."""
 
 PASSAGE_TOKENS = 100
-"""The budget. About 100 did better than 180 on long news articles (DESIGN's table, README's)."""
+"""The budget. By vectors alone, 100 and 140 gave a Success@1 of .706 and .669 on a third of SQuAD's
+answerable questions, and an nDCG@10 of .377 and .389 on Cranfield."""
 
 COUNT_AT_ONCE = 512
 """Sentences tokenised in one call: a tokenizer's result is a hundred times its text in memory."""

@@ -93,6 +93,11 @@ def ingest(
     return run.finish()
 
 
+def passage_budget(archive: Archive, passage_tokens: int | None) -> int:
+    """The budget that is asked for, else the archive's own, else the default; in tokens."""
+    return passage_tokens or int(archive.manifest().get("passage_tokens", PASSAGE_TOKENS))
+
+
 def fingerprint(encoder: Encoder, passage_tokens: int) -> Fingerprint:
     """What an archive built by this code with this encoder says of itself."""
     values = {
@@ -119,8 +124,7 @@ class _Run:
         self._encoder = encoder
         self._tell = tell
         self._progress = Progress()
-        manifest = archive.manifest()
-        self._budget = passage_tokens or int(manifest.get("passage_tokens", PASSAGE_TOKENS))
+        self._budget = passage_budget(archive, passage_tokens)
         self._fingerprint = fingerprint(encoder, self._budget)
         archive.require(self._fingerprint)
         self._seen: dict[str, str] = {}

@@ -12,9 +12,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from rag.archive import Archive
-from rag.chunk import PASSAGE_TOKENS
 from rag.errors import NotReady, RagError
-from rag.ingest import fingerprint
+from rag.ingest import fingerprint, passage_budget
 from rag.metrics import Metrics
 from rag.searcher import Searcher
 from rag.types import Answer, Encoder, Filters, SearchResult
@@ -64,8 +63,8 @@ class Service:
 
     def require(self) -> None:
         """Raise IndexMismatch unless questions and new articles fit the archive as it is now."""
-        budget = self.passage_tokens or self.archive.manifest().get("passage_tokens")
-        self.archive.require(fingerprint(self.encoder, int(budget or PASSAGE_TOKENS)))
+        budget = passage_budget(self.archive, self.passage_tokens)
+        self.archive.require(fingerprint(self.encoder, budget))
 
     def start(self) -> None:
         """Begin to load the model, unless that has begun."""

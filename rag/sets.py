@@ -2,26 +2,33 @@
 
 BEIR form (Thakur and others 2021, arXiv:2104.08663): `corpus.jsonl`, `queries.jsonl` and
 `qrels.tsv` or `qrels/test.tsv`, plain or gzipped. A question set is one JSON Lines file; the README
-of `eval/` gives its fields.
+of `eval/` gives its fields. Either can be narrowed by what its queries say of themselves.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
+from rag.dates import parse_iso
 from rag.errors import InvalidRequest, UnreadableItem
 from rag.normalise import article_from_fields
 from rag.read import read_paths
 from rag.types import Article, Unreadable
+
+Where = Mapping[str, Any]
+"""Conditions on queries: by key, the JSON value that it must have."""
+
+NOWHERE: Where = {}
 
 
 class QuestionType(StrEnum):
@@ -55,6 +62,7 @@ class Question:
     text: str
     answers: tuple[tuple[str, ...], ...]
     evidence: tuple[Evidence, ...]
+    asked_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,8 @@ class BeirSet:
 class EvaluationSet:
     """What is asked, and of which articles. `qrels`: by query id, the relevance of each article.
 
-    `questions` are those of an own set, the unanswerable ones included; none for BEIR.
+    `questions` are those of an own set, the unanswerable ones included; none for BEIR. `asked_at`:
+    by the id of a query or question, the ISO date on which it was asked, where that is known.
     """
 
     name: str
@@ -79,26 +88,53 @@ class EvaluationSet:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     questions: Sequence[Question] = ()
+    asked_at: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what is asked and what is right; equal digests, comparable figures."""
+        asked = [self.queries, self.qrels, [(q.id, q.text, q.answers) for q in self.questions]]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> EvaluationSet:
+def open_set(
+    path: Path, about: Path | None, *, max_text_bytes: int, where: Where = NOWHERE
+) -> EvaluationSet:
     """The set at `path`: a BEIR folder, or a question set about the articles in folder `about`.
 
-    Without `about` the articles are taken to be in the archive. Raises InvalidRequest.
+    Without `about` the articles are taken to be in the archive. `where` takes only the queries that
+    have these values: in their `metadata` in BEIR form, in their own fields in a question set.
+    Raises InvalidRequest.
     """
     if path.is_dir():
-        beir = open_beir(path)
-        articles = beir_articles(beir, max_text_bytes=max_text_bytes)
-        return EvaluationSet(beir.name, articles, beir_queries(beir), beir_qrels(beir))
+        return _beir_set(open_beir(path), max_text_bytes, where)
     if about is not None and not about.is_dir():
         raise InvalidRequest("articles", f"there is no folder {about}")
-    questions = read_questions(path)
+    questions = read_questions(path, where)
     qrels = {q.id: {e.article: 1 for e in q.evidence} for q in questions if q.evidence}
     queries = {q.id: q.text for q in questions if q.evidence}
     if not queries:
         raise InvalidRequest("set", f"{path} holds no question that has evidence")
     found = read_paths([about] if about else [], max_text_bytes=max_text_bytes)
-    return EvaluationSet(path.stem, found, queries, qrels, questions)
+    dates = {q.id: q.asked_at for q in questions if q.asked_at}
+    return EvaluationSet(_named(path.stem, where), found, queries, qrels, questions, dates)
+
+
+def parse_where(conditions: Iterable[str]) -> dict[str, Any]:
+    """Conditions such as `answerable=true` or `split=dev` by key; the value is JSON, or else text.
+
+    Raises InvalidRequest.
+    """
+    where: dict[str, Any] = {}
+    for condition in conditions:
+        key, equals, value = condition.partition("=")
+        if not key or not equals or key in where:
+            raise InvalidRequest("where", f"{condition!r} is not KEY=VALUE, each key once")
+        try:
+            where[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            where[key] = value
+    return where
 
 
 def open_beir(folder: Path) -> BeirSet:
@@ -127,19 +163,9 @@ def beir_articles(beir: BeirSet, *, max_text_bytes: int) -> Iterator[Article | U
             yield Unreadable(error.item, error.reason)
 
 
-def beir_queries(beir: BeirSet) -> dict[str, str]:
-    """Query texts by query id, those that are judged."""
-    judged = beir_qrels(beir)
-    texts: dict[str, str] = {}
-    for at, fields in _records(beir.queries):
-        query_id, text = fields.get("_id"), fields.get("text")
-        if query_id is None or not (isinstance(text, str) and text.strip()):
-            raise InvalidRequest("set", f"{beir.queries}:{at} has no _id or no text")
-        texts[str(query_id)] = text
-    missing = judged.keys() - texts.keys()
-    if missing:
-        raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
-    return {query_id: text for query_id, text in texts.items() if query_id in judged}
+def beir_queries(beir: BeirSet, where: Where = NOWHERE) -> dict[str, str]:
+    """Query texts by query id, those that are judged and have the values of `where`."""
+    return {query_id: text for query_id, text, _ in _beir_queries(beir, beir_qrels(beir), where)}
 
 
 def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
@@ -160,10 +186,12 @@ def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def read_questions(file: Path) -> list[Question]:
+def read_questions(file: Path, where: Where = NOWHERE) -> list[Question]:
     """A question set. Raises InvalidRequest naming the line that is wrong."""
     questions: dict[str, Question] = {}
     for at, fields in _records(file):
+        if not _has(fields, where):
+            continue
         try:
             question = _question(fields)
             if question.id in questions:
@@ -172,8 +200,72 @@ def read_questions(file: Path) -> list[Question]:
             raise InvalidRequest("set", f"{file}:{at} is not a question: {error!r}") from None
         questions[question.id] = question
     if not questions:
-        raise InvalidRequest("set", f"{file} holds no question")
+        raise _none_chosen(file, where) if where else InvalidRequest("set", f"{file} is empty")
     return list(questions.values())
+
+
+def _beir_set(beir: BeirSet, max_text_bytes: int, where: Where) -> EvaluationSet:
+    qrels = beir_qrels(beir)
+    queries = list(_beir_queries(beir, qrels, where))
+    return EvaluationSet(
+        _named(beir.name, where),
+        beir_articles(beir, max_text_bytes=max_text_bytes),
+        {query_id: text for query_id, text, _ in queries},
+        {query_id: qrels[query_id] for query_id, _, _ in queries},
+        asked_at={query_id: date for query_id, _, date in queries if date},
+    )
+
+
+def _beir_queries(
+    beir: BeirSet, judged: Mapping[str, object], where: Where
+) -> Iterator[tuple[str, str, str | None]]:
+    """Id, text and date of the judged queries that are chosen, in the order of the file."""
+    chosen: dict[str, tuple[str, str | None] | None] = {}
+    for at, fields in _records(beir.queries):
+        query_id, text = fields.get("_id"), fields.get("text")
+        if query_id is None or not (isinstance(text, str) and text.strip()):
+            raise InvalidRequest("set", f"{beir.queries}:{at} has no _id or no text")
+        told = fields.get("metadata")
+        metadata = told if isinstance(told, dict) else {}
+        chosen[str(query_id)] = (text, _date(metadata)) if _has(metadata, where) else None
+    missing = judged.keys() - chosen.keys()
+    if missing:
+        raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
+    found = [(name, *each) for name, each in chosen.items() if each and name in judged]
+    if not found:
+        raise _none_chosen(beir.queries, where)
+    yield from found
+
+
+def _has(fields: Mapping[str, Any], where: Where) -> bool:
+    """Whether the fields have these values, as JSON compares them: 1 is not true."""
+    return all(
+        key in fields and json.dumps(fields[key], sort_keys=True) == json.dumps(v, sort_keys=True)
+        for key, v in where.items()
+    )
+
+
+def _none_chosen(file: Path, where: Where) -> InvalidRequest:
+    wanted = " and ".join(f"{key} = {json.dumps(value)}" for key, value in where.items())
+    return InvalidRequest("where", f"no judged query in {file} has {wanted}")
+
+
+def _named(name: str, where: Where) -> str:
+    """The name of a set, with what it was narrowed by: figures of a part are not those of all."""
+    told = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in sorted(where.items())
+    ]
+    return ",".join([name, *told])
+
+
+def _date(metadata: Mapping[str, Any]) -> str | None:
+    """When a query was asked, as an ISO date; None where it does not say so in a form we know."""
+    told = metadata.get("asked_at", metadata.get("date"))
+    try:
+        return parse_iso(told.replace("/", "-")).iso if isinstance(told, str) else None
+    except ValueError:
+        return None
 
 
 def _question(fields: dict[str, Any]) -> Question:
@@ -185,6 +277,7 @@ def _question(fields: dict[str, Any]) -> Question:
         text=str(fields["question"]),
         answers=tuple(tuple(str(s) for s in spellings) for spellings in fields["answers"]),
         evidence=tuple(Evidence(str(e["article"]), str(e["quote"])) for e in fields["evidence"]),
+        asked_at=parse_iso(str(fields["asked_at"])).iso if "asked_at" in fields else None,
     )
     if (question.type is QuestionType.UNANSWERABLE) == bool(question.evidence):
         raise ValueError("evidence goes with every type but unanswerable")

@@ -22,6 +22,7 @@ from rag.sets import (
     beir_queries,
     open_beir,
     open_set,
+    parse_where,
     read_questions,
 )
 from rag.types import Article, Unreadable
@@ -85,6 +86,77 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 # BEIR form
+
+ABOUT = [
+    {"split": "dev", "answerable": True, "n": 1, "date": "2024/01/05"},
+    {"split": "dev", "answerable": False, "n": True, "asked_at": "2024-02-01T08:00:00+01:00"},
+    {"split": "test", "answerable": "true", "date": "last week"},
+]
+
+
+def told(folder: Path) -> Path:
+    """A BEIR folder whose queries, all judged, say something of themselves."""
+    queries = [{**q, "metadata": m} for q, m in zip(QUERIES, ABOUT, strict=True)]
+    return beir_folder(folder, queries=lines(queries), qrels=(QRELS + "q3\t2\t1\n").encode())
+
+
+@pytest.mark.parametrize(
+    ("conditions", "queries"),
+    [
+        (["split=dev"], ["q1", "q2"]),
+        (['split="dev"'], ["q1", "q2"]),
+        (["answerable=true"], ["q1"]),
+        (['answerable="true"'], ["q3"]),
+        (["split=dev", "answerable=false"], ["q2"]),
+        (["n=1"], ["q1"]),  # 1 is not true
+        (["n=true"], ["q2"]),
+    ],
+)
+def test_a_set_narrowed_by_what_its_queries_say(
+    conditions: list[str], queries: list[str], tmp_path: Path
+) -> None:
+    where = parse_where(conditions)
+    found = open_set(told(tmp_path / "weather"), None, max_text_bytes=LIMIT, where=where)
+    assert list(found.queries) == list(found.qrels) == queries
+    assert found.name.startswith("weather,")
+    whole = open_set(told(tmp_path / "weather"), None, max_text_bytes=LIMIT)
+    assert (whole.name, len(whole.queries)) == ("weather", 3)
+    assert whole.sha256 != found.sha256
+
+
+def test_the_name_of_a_part_says_which(tmp_path: Path) -> None:
+    where = parse_where(["split=dev", "answerable=true"])
+    found = open_set(told(tmp_path / "weather"), None, max_text_bytes=LIMIT, where=where)
+    assert found.name == "weather,answerable=true,split=dev"
+
+
+@pytest.mark.parametrize("condition", ["answerable", "=true", ""])
+def test_a_condition_that_is_none_is_refused(condition: str) -> None:
+    assert "is not KEY=VALUE" in refusal(lambda: parse_where([condition]))
+
+
+def test_a_condition_given_twice_is_refused() -> None:
+    assert "each key once" in refusal(lambda: parse_where(["a=1", "a=2"]))
+
+
+def test_a_condition_that_no_query_meets_is_refused(tmp_path: Path) -> None:
+    folder = told(tmp_path / "weather")
+    call = lambda: open_set(folder, None, max_text_bytes=LIMIT, where={"split": "train"})  # noqa: E731
+    assert 'has split = "train"' in refusal(call)
+
+
+def test_when_a_query_was_asked(tmp_path: Path) -> None:
+    found = open_set(told(tmp_path / "weather"), None, max_text_bytes=LIMIT)
+    assert found.asked_at == {"q1": "2024-01-05", "q2": "2024-02-01T08:00:00+01:00"}
+
+
+def test_equal_questions_and_judgements_have_equal_digests(tmp_path: Path) -> None:
+    one = open_set(beir_folder(tmp_path / "one"), None, max_text_bytes=LIMIT)
+    corpus = beir_folder(tmp_path / "two", corpus=lines(CORPUS[:2]))
+    two = open_set(corpus, None, max_text_bytes=LIMIT)
+    assert one.sha256 == two.sha256  # of what is asked, whatever it is asked of
+    other = beir_folder(tmp_path / "three", qrels=QRELS.replace("\t2\t0", "\t2\t1").encode())
+    assert open_set(other, None, max_text_bytes=LIMIT).sha256 != one.sha256
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -359,3 +431,22 @@ def test_our_set_is_asked_of_the_seeds(own: list[Question], seeds: dict[str, Art
     assert found.queries.keys() == found.qrels.keys()
     assert len(found.questions) == len(own)
     assert {article for judged in found.qrels.values() for article in judged} <= seeds.keys()
+
+
+def test_own_questions_are_narrowed_by_their_fields_and_carry_their_date(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    dated = QUESTION | {"id": "dated", "type": "when", "asked_at": "2025-11-23"}
+    file.write_bytes(lines([QUESTION, dated]))
+    whole = open_set(file, None, max_text_bytes=LIMIT)
+    assert whole.asked_at == {"dated": "2025-11-23"}
+    part = open_set(file, None, max_text_bytes=LIMIT, where={"type": "when"})
+    assert (part.name, list(part.queries)) == ("mine,type=when", ["dated"])
+    assert "no judged query" in refusal(
+        lambda: open_set(file, None, max_text_bytes=LIMIT, where={"type": "why"})
+    )
+
+
+def test_a_date_of_a_question_that_is_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_bytes(lines([QUESTION | {"asked_at": "yesterday"}]))
+    assert "is not an ISO date" in refusal(lambda: read_questions(file))

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
+from rag import measuring, opening
 from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
+from rag.opening import print_json
 from rag.options import AsJson, From, Index, Source, To, TokenBudget, TopK
 
 if TYPE_CHECKING:
-    from rag.archive import Archive
-    from rag.config import Settings
-    from rag.searcher import Searcher
     from rag.types import Filters
 
 # What a command alone needs is imported in it: `rag ask` must not wait for the server's parts.
@@ -80,9 +74,9 @@ def add(
     from rag.ingest import ingest
     from rag.read import read_paths, size_of
 
-    settings = _settings(index)
+    settings = opening.settings(index)
     progress = show.IngestProgress(size_of(paths))
-    with _archive(settings) as archive, progress.running():
+    with opening.archive(settings) as archive, progress.running():
         report = ingest(
             archive,
             load_encoder(settings.model),
@@ -117,8 +111,8 @@ def ask(
     """Answer a question with quotes from the archive."""
     from rag import show, wire
 
-    settings = _settings(index)
-    with _searcher(settings) as searcher:
+    settings = opening.settings(index)
+    with opening.searcher(settings) as searcher:
         answer = searcher.ask(
             _whole("question", question),
             top_k=top_k,
@@ -146,8 +140,8 @@ def search(
     """List the best passages, without the decision to answer."""
     from rag import show, wire
 
-    settings = _settings(index)
-    with _searcher(settings) as searcher:
+    settings = opening.settings(index)
+    with opening.searcher(settings) as searcher:
         result = searcher.search(
             _whole("query", query),
             top_k=top_k,
@@ -174,46 +168,10 @@ def serve(
     """Answer over HTTP, and show the page."""
     from rag import serve as server
 
-    server.serve(_settings(index, host=host, port=port))
+    server.serve(opening.settings(index, host=host, port=port))
 
 
-@app.command(name="eval")
-def evaluate(
-    question_set: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A folder in BEIR form, or a question set (default: eval/questions.jsonl).",
-            metavar="SET",
-        ),
-    ] = None,
-    index: Index = None,
-    articles: Annotated[
-        Path | None,
-        typer.Option(help="Articles that a question set is about (default: seeds).", metavar="DIR"),
-    ] = None,
-    stages: Annotated[bool, typer.Option(help="A row for each stage, or the last alone.")] = True,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the report as JSON.", metavar="FILE.json")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure how good the answers are.
-
-    Without --index the set is indexed into a temporary folder.
-    """
-    from rag import show
-
-    report = _evaluated(question_set or Path("eval/questions.jsonl"), index, articles)
-    if out is not None:
-        out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if as_json:
-        _print_json(report)
-        return
-    if not stages:
-        report = report | {"stages": dict([list(report["stages"].items())[-1]])}
-    show.stages(report)
-    if "answers" in report:
-        show.answers(report["answers"])
+app.command(name="eval")(measuring.evaluate)
 
 
 @app.command()
@@ -221,8 +179,8 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
     """Say what the archive holds."""
     from rag import show
 
-    settings = _settings(index)
-    with _archive(settings) as archive:
+    settings = opening.settings(index)
+    with opening.archive(settings) as archive:
         with archive.reading() as reading:
             articles, passages = reading.counts() if reading else (0, 0)
             generation = reading.generation if reading else 0
@@ -230,7 +188,7 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
     model = manifest.get("encoder_name", settings.model)
     counts = {"articles": articles, "passages": passages, "generation": generation}
     if as_json:
-        _print_json({**counts, "model": model, "size_bytes": sizes})
+        print_json({**counts, "model": model, "size_bytes": sizes})
         return
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
     rows += [("model", model), *((f"{part} on disk", show.size(n)) for part, n in sizes.items())]
@@ -242,12 +200,12 @@ def check(index: Index = None, as_json: AsJson = False) -> None:
     """Look for everything that can be wrong with the archive; exit 1 if something is."""
     from rag import show
 
-    settings = _settings(index)
-    with _archive(settings) as archive, show.waiting("Checking"):
+    settings = opening.settings(index)
+    with opening.archive(settings) as archive, show.waiting("Checking"):
         faults = archive.check()
     if as_json:
         listed = [{"part": fault.part, "problem": fault.problem} for fault in faults]
-        _print_json({"sound": not faults, "faults": listed})
+        print_json({"sound": not faults, "faults": listed})
     else:
         for fault in faults:
             show.out.print(f"{fault.part}: {fault.problem}", markup=False)
@@ -266,11 +224,11 @@ def rebuild(index: Index = None, as_json: AsJson = False) -> None:
     """Make the lexical and dense indexes anew from library.db, encoding nothing."""
     from rag import show
 
-    settings = _settings(index)
-    with _archive(settings) as archive, show.waiting("Rebuilding"):
+    settings = opening.settings(index)
+    with opening.archive(settings) as archive, show.waiting("Rebuilding"):
         generation = archive.rebuild()
     if as_json:
-        _print_json({"generation": generation})
+        print_json({"generation": generation})
     else:
         show.out.print(f"rebuilt at generation {generation}")
 
@@ -284,85 +242,17 @@ def remove(
     """Remove an article with all its revisions."""
     from rag import show
 
-    settings = _settings(index)
+    settings = opening.settings(index)
     article = _whole("article", article)
-    with _archive(settings) as archive:
+    with opening.archive(settings) as archive:
         with archive.reading() as reading:
             by_address = reading.ids_at(article) if reading else []
             by_id = reading.head(article) if reading else None
         outcome = archive.remove([by_id.id] if by_id else by_address or [article])
     if as_json:
-        _print_json({"removed": list(outcome.removed), "generation": outcome.generation})
+        print_json({"removed": list(outcome.removed), "generation": outcome.generation})
     else:
         show.out.print(f"removed {', '.join(outcome.removed)}", markup=False)
-
-
-def _evaluated(path: Path, index: Path | None, articles: Path | None) -> dict[str, Any]:
-    """The report on a set, indexed where it is kept or into a temporary folder."""
-    from rag import evaluate as evaluation
-    from rag import sets, show
-    from rag.encode import load_encoder
-    from rag.ingest import ingest
-
-    # Nothing is added to an archive that is named alone.
-    about = articles or (None if index else Path("seeds"))
-    with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
-        settings = _settings(index or Path(temporary))
-        opened = sets.open_set(path, about, max_text_bytes=settings.max_text_bytes)
-        with _archive(settings) as archive, show.waiting("Indexing the set"):
-            tokens = settings.passage_tokens
-            ingested = ingest(
-                archive, load_encoder(settings.model), opened.articles, passage_tokens=tokens
-            )
-        if ingested.failed:
-            first = ingested.failed[0]
-            raise InvalidRequest("set", f"{first.item} cannot be indexed: {first.reason}")
-        with _searcher(settings) as searcher:
-            with show.counting("Asking", len(opened.queries)) as tell:
-                report = evaluation.evaluate(searcher, opened, tell)
-            if opened.questions:
-                judged = evaluation.judge(searcher, opened.questions)
-                report["answers"] = evaluation.answers_report(judged)
-    return report
-
-
-def _settings(index: Path | None, **given: Any) -> Settings:
-    from rag.config import load_settings
-
-    values = {name: value for name, value in given.items() if value is not None}
-    if index is not None:
-        values["index"] = index
-    return load_settings(**values)
-
-
-@contextmanager
-def _archive(settings: Settings) -> Iterator[Archive]:
-    from rag.archive import Archive
-
-    archive = Archive(settings.index, lock_timeout_s=settings.lock_timeout_s)
-    try:
-        yield archive
-    finally:
-        archive.close()
-
-
-@contextmanager
-def _searcher(settings: Settings) -> Iterator[Searcher]:
-    from rag import show
-    from rag.encode import load_encoder
-    from rag.searcher import Searcher
-
-    with _archive(settings) as archive:
-        encoder = load_encoder(settings.model)
-        searcher = Searcher(
-            archive,
-            encoder,
-            lexical_weight=settings.lexical_weight,
-            question_characters=settings.max_question_characters,
-        )
-        with show.waiting("Loading the model"):
-            encoder.warm()
-        yield searcher
 
 
 def _filters(published_from: str | None, published_to: str | None, source: Any) -> Filters:
@@ -387,13 +277,9 @@ def _whole(field: str, text: str) -> str:
 def _complain(kind: str, title: str, detail: str) -> None:
     """Say what went wrong: as JSON on standard output where JSON was asked for."""
     if "--json" in sys.argv[1:]:
-        _print_json({"error": {"type": kind, "title": title, "detail": detail}})
+        print_json({"error": {"type": kind, "title": title, "detail": detail}})
     else:
         print(f"rag: {detail}", file=sys.stderr)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False))
 
 
 if __name__ == "__main__":

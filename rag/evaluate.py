@@ -1,88 +1,143 @@
-"""How good the answers are: rankings by stage with ir_measures, quotes on question sets.
+"""How good the answers are: every question ranked by every stage, asked, and asked again without
+the articles that answer it.
 
-Each stage ranks articles by their best passage: `lexical` and `dense` alone, `rrf` and `fused` the
-two together. The first articles are just those that a user gets; where a ranking ends before 100,
-the search is deepened and what is new goes behind.
+Each stage ranks articles by their best passage. The first articles are just those that a user
+gets; where a ranking ends before 100, the search is deepened and what is new goes behind.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import platform
 import statistics
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import ir_measures
 import numpy as np
 
+from rag.abstention import abstention_report
+from rag.answers import answers_report, judge
+from rag.errors import InvalidRequest
+from rag.failures import Asked, failures
 from rag.fuse import reciprocal_rank
-from rag.retrieve import DEPTH, Candidates
+from rag.measures import (
+    MEASURES,
+    Table,
+    Values,
+    by_measure,
+    intervals,
+    means,
+    measure,
+    randomisation_test,
+)
+from rag.report import FORMAT, PER_QUERY_DIGITS, commit, machine, manifest_entries
+from rag.retrieve import DEPTH
 from rag.searcher import Ranking, Searcher
-from rag.sets import EvaluationSet, Question
-from rag.types import Answer, Floats
-
-MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
+from rag.sets import EvaluationSet
+from rag.types import Answer, Filters, Floats
 
 ARTICLES = 100
 """How many articles each stage ranks."""
 
-TIMED_MOST = 300
-"""Questions asked again from start to end for the latencies, spread evenly over the set."""
+LATENCY_PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
-QUOTED_FIRST = 3
-"""Own sets also say how often the evidence is among so many first citations."""
 
-Stage = Callable[[Candidates, Floats], Floats]
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A ranking to be measured: what scores its candidates (-inf leaves one out), and the entry of
+    `took_ms` after which it is known."""
+
+    scores: Callable[[Ranking], Floats]
+    known_after: str
+
+
+def _by_words(ranking: Ranking) -> Floats:
+    found = ranking.candidates.lexical
+    return np.where(found > 0, found, -np.inf)
+
 
 STAGES: Mapping[str, Stage] = {
-    "lexical": lambda found, _: np.where(found.lexical > 0, found.lexical, -np.inf),
-    "dense": lambda found, _: found.dense,
-    "rrf": lambda found, _: reciprocal_rank(found.lexical, found.dense),
-    "fused": lambda _, fused: fused,
+    "lexical": Stage(_by_words, "retrieve"),
+    "dense": Stage(lambda ranking: ranking.candidates.dense, "retrieve"),
+    "rrf": Stage(
+        lambda ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
+        "fuse",
+    ),
+    "fused": Stage(lambda ranking: ranking.fused, "fuse"),
 }
 
 DEFAULT_STAGE = "fused"
 """The stage that answers are made from."""
 
-Qrels = Mapping[str, Mapping[str, int]]
 Runs = dict[str, dict[str, list[str]]]
 """By stage and query id: article ids, best first."""
 
+Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows progress: given what is done and how often, yields what is told how many are done."""
+
+
+@contextmanager
+def _silent(_: str, __: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The report as `rag eval --out` writes it, and the rankings that its measures are of."""
+
+    report: dict[str, Any]
+    runs: Runs
+
 
 def evaluate(
-    searcher: Searcher, asked: EvaluationSet, tell: Callable[[int], None] = lambda _: None
-) -> dict[str, Any]:
-    """Rank every query by every stage and measure; the report as `rag eval --out` writes it.
+    searcher: Searcher,
+    asked: EvaluationSet,
+    *,
+    stages: Iterable[str] = tuple(STAGES),
+    counting: Counting = _silent,
+) -> Evaluation:
+    """Rank every query by the stages named and the default one, ask every question, and measure.
 
-    `tell` is told how many queries are done.
+    Raises InvalidRequest for a stage that there is not.
     """
-    runs: Runs = {stage: {} for stage in STAGES}
-    for done, (query_id, text) in enumerate(asked.queries.items(), start=1):
-        for stage, articles in rank_articles(searcher, text).items():
-            runs[stage][query_id] = articles
-        tell(done)
-    stages = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
-    return {
+    runs = _rank_all(searcher, asked.queries, chosen(stages), counting)
+    asks = _ask_all(searcher, asked, counting)
+    without = _ask_without(searcher, asks, counting)
+    values = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
+    report: dict[str, Any] = {
+        "format": FORMAT,
         "set": asked.name,
+        "set_sha256": asked.sha256,
         "queries": len(asked.queries),
-        "metrics": stages[DEFAULT_STAGE],
-        "stages": stages,
-        "abstention": None,
-        "latency_ms": latency_ms(searcher, list(asked.queries.values())),
-        "index": searcher.archive.manifest(),
-        "machine": machine(),
-        "commit": commit(),
+        **_stages(values),
+        "abstention": abstention_report(asks, without),
+        "latency_ms": latency_ms([each.answer for each in asks], list(runs)),
     }
+    own = [each.judged for each in asks if each.judged]
+    if own:
+        report["answers"] = answers_report(own)
+    with searcher.archive.snapshot() as snapshot:
+        report["failures"] = failures(snapshot, asks, runs[DEFAULT_STAGE])
+    report["per_query"] = _per_query(asks, values, without)
+    report["index"] = manifest_entries(searcher.archive.manifest())
+    return Evaluation(report | {"machine": machine(), "commit": commit()}, runs)
 
 
-def rank_articles(searcher: Searcher, question: str) -> dict[str, list[str]]:
+def chosen(stages: Iterable[str]) -> tuple[str, ...]:
+    """The stages named and the default one, in the order of `STAGES`. Raises InvalidRequest."""
+    wanted = {*stages, DEFAULT_STAGE}
+    unknown = wanted - STAGES.keys()
+    if unknown:
+        problem = f"there is no stage {min(unknown)!r}; there are {', '.join(STAGES)}"
+        raise InvalidRequest("stages", problem)
+    return tuple(stage for stage in STAGES if stage in wanted)
+
+
+def rank_articles(
+    searcher: Searcher, question: str, stages: Iterable[str] = tuple(STAGES)
+) -> dict[str, list[str]]:
     """By stage, the ids of the 100 best articles, best first; fewer if there are not so many."""
-    ranked: dict[str, list[int]] = {stage: [] for stage in STAGES}
+    ranked: dict[str, list[int]] = {stage: [] for stage in stages}
     with searcher.archive.snapshot() as snapshot:
         depth = DEPTH
         while True:
@@ -99,99 +154,119 @@ def rank_articles(searcher: Searcher, question: str) -> dict[str, list[str]]:
     return {stage: [ids[n] for n in numbers[:ARTICLES]] for stage, numbers in ranked.items()}
 
 
-def measure(run: Mapping[str, Sequence[str]], qrels: Qrels) -> dict[str, float]:
-    """Means of all measures over the judged queries."""
-    judged = [
-        ir_measures.Qrel(query_id, article, relevance)
-        for query_id, articles in qrels.items()
-        for article, relevance in articles.items()
-    ]
-    # The score is the rank turned round, so that measures order as the stage did.
-    scored = [
-        ir_measures.ScoredDoc(query_id, article, float(-rank))
-        for query_id, articles in run.items()
-        for rank, article in enumerate(articles)
-    ]
-    wanted = [ir_measures.parse_measure(name) for name in MEASURES]
-    found = ir_measures.calc_aggregate(wanted, judged, scored)
-    return {name: float(found[each]) for name, each in zip(MEASURES, wanted, strict=True)}
+def latency_ms(answers: Sequence[Answer], stages: Iterable[str]) -> dict[str, Any]:
+    """Milliseconds of whole questions in this process, one after the other: p50, p95, and more.
 
-
-def latency_ms(searcher: Searcher, questions: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of whole questions in this process, one after the other: p50 and p95."""
-    step = max(1, math.ceil(len(questions) / TIMED_MOST))
-    took = [searcher.ask(text, top_k=10).took_ms["total"] for text in questions[::step]]
-    if len(took) < 2:
-        return {"p50": took[0], "p95": took[0]}
-    return {"p50": statistics.median(took), "p95": statistics.quantiles(took, n=20)[-1]}
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One question of an own set: the ranks at which its facts and its evidence are first quoted,
-    None where they are not."""
-
-    question: Question
-    answer: Answer
-    answer_rank: int | None
-    evidence_rank: int | None
-
-
-def judge(searcher: Searcher, questions: Iterable[Question]) -> list[Judged]:
-    """Ask every question and see whether the quotes hold what was asked for."""
-    return [_judged(question, searcher.ask(question.text)) for question in questions]
-
-
-def answers_report(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Parts of the questions, over all and by type, whose facts or evidence are quoted first, and
-    among the first three; and how many unanswerable ones were withheld."""
-    answerable = [each for each in judged if each.question.evidence]
-    types = sorted({each.question.type.value for each in answerable})
-    unanswerable = [each for each in judged if not each.question.evidence]
-    withheld = [each for each in unanswerable if not each.answer.answered]
+    `stages`: the median until a stage's ranking is known, None where `took_ms` does not tell. Words
+    and vectors are searched in one step, so `lexical` and `dense` are known at once. `steps`: the
+    median of each step.
+    """
+    took = [answer.took_ms for answer in answers]
+    totals = [each["total"] for each in took]
+    steps = [name for name in took[0] if name != "total"]
+    found = np.percentile(totals, LATENCY_PERCENTILES).tolist()
+    percentiles = dict(zip(map(str, LATENCY_PERCENTILES), found, strict=True))
     return {
-        "all": _parts(answerable),
-        "by_type": {
-            name: _parts([each for each in answerable if each.question.type == name])
-            for name in types
-        },
-        "unanswerable": {"questions": len(unanswerable), "withheld": len(withheld)},
-        "not_quoted_first": [
-            {"id": each.question.id, "question": each.question.text, "rank": each.evidence_rank}
-            for each in answerable
-            if each.evidence_rank != 1
-        ],
+        "p50": percentiles["50"],
+        "p95": percentiles["95"],
+        "stages": {stage: _known_after(took, STAGES[stage].known_after) for stage in stages},
+        "steps": {step: statistics.median(each.get(step, 0.0) for each in took) for step in steps},
+        "percentiles": percentiles,
     }
 
 
-def machine() -> dict[str, object]:
-    """Where the figures were taken."""
-    return {
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
+def _rank_all(
+    searcher: Searcher, queries: Mapping[str, str], stages: Sequence[str], counting: Counting
+) -> Runs:
+    runs: Runs = {stage: {} for stage in stages}
+    with counting("Ranking", len(queries)) as tell:
+        for done, (query_id, text) in enumerate(queries.items(), start=1):
+            for stage, articles in rank_articles(searcher, text, stages).items():
+                runs[stage][query_id] = articles
+            tell(done)
+    return runs
 
 
-def commit() -> str | None:
-    """The commit of this code, with a + where it has uncommitted changes; None outside git."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"],  # noqa: S607 - whichever git there is
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Asked]:
+    """Every query answered, as a user would ask it; of own sets the unanswerable questions too."""
+    own = {question.id: question for question in asked.questions}
+    texts = {query_id: question.text for query_id, question in own.items()} or asked.queries
+    asks: list[Asked] = []
+    with counting("Asking", len(texts)) as tell:
+        for query_id, text in texts.items():
+            answer = searcher.ask(text)
+            relevant = [a for a, grade in asked.qrels.get(query_id, {}).items() if grade > 0]
+            if query_id in own:
+                found = judge(own[query_id], answer)
+                correct = found.correct
+            else:
+                found = None
+                correct = any(c.hit.article.id in relevant for c in answer.citations[:1])
+            asks.append(Asked(query_id, text, answer, correct, relevant, found))
+            tell(len(asks))
+    return asks
+
+
+def _ask_without(
+    searcher: Searcher, asks: Sequence[Asked], counting: Counting
+) -> dict[str, Answer] | None:
+    """By query id, the answer where the articles that answer it are left out; None as long as
+    answers have no confidence to be measured."""
+    if any(each.answer.confidence is None for each in asks):
         return None
-    return described.stdout.strip() or None
+    answerable = [each for each in asks if each.answerable]
+    answers: dict[str, Answer] = {}
+    with counting("Asking without the answer", len(answerable)) as tell:
+        for each in answerable:
+            filters = Filters(exclude_article_id=tuple(each.relevant))
+            answers[each.query_id] = searcher.ask(each.question, filters=filters)
+            tell(len(answers))
+    return answers
+
+
+def _stages(values: Mapping[str, Values]) -> dict[str, Any]:
+    """The measures of every stage, and how sure they are."""
+    tables = {stage: np.array(list(by_query.values())) for stage, by_query in values.items()}
+    measured = {stage: by_measure(MEASURES, means(by)) for stage, by in values.items()}
+    sure = {stage: by_measure(MEASURES, intervals(table)) for stage, table in tables.items()}
+    return {
+        "stage": DEFAULT_STAGE,
+        "measures": MEASURES,
+        "metrics": measured[DEFAULT_STAGE],
+        "intervals": sure[DEFAULT_STAGE],
+        "stages": measured,
+        "stage_intervals": sure,
+        "stage_differences": _differences(tables),
+    }
+
+
+def _per_query(
+    asks: Sequence[Asked], values: Mapping[str, Values], without: Mapping[str, Answer] | None
+) -> dict[str, dict[str, Any]]:
+    """Everything that can be said of one question."""
+    told: dict[str, dict[str, Any]] = {}
+    for each in asks:
+        query = told[each.query_id] = {"question": each.question}
+        if each.query_id in values[DEFAULT_STAGE]:
+            query["stages"] = {
+                stage: [round(value, PER_QUERY_DIGITS) for value in by_query[each.query_id]]
+                for stage, by_query in values.items()
+            }
+        if each.judged:
+            query["answer"] = each.judged.values
+        cited = each.first.hit.article.id if each.first else None
+        answer = each.answer
+        query |= {"cited": cited, "correct": each.correct, "answered": answer.answered}
+        if without is not None:
+            query["confidence"] = answer.confidence
+            if each.query_id in without:
+                query["confidence_without"] = without[each.query_id].confidence
+    return told
 
 
 def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
     """Put the articles that a ranking adds behind those already there."""
-    scores = stage(ranking.candidates, ranking.fused)
+    scores = stage.scores(ranking)
     order = np.lexsort((ranking.candidates.numbers, -scores))
     order = order[np.isfinite(scores[order])]
     seen = set(articles)
@@ -201,40 +276,26 @@ def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
             articles.append(article)
 
 
-def _judged(question: Question, answer: Answer) -> Judged:
-    telling = (_tells(question, citation.quote) for citation in answer.citations)
-    evident = (
-        _is_evidence(question, citation.hit.article.id, citation.quote)
-        for citation in answer.citations
-    )
-    return Judged(question, answer, _first(telling), _first(evident))
+def _differences(tables: Mapping[str, Table]) -> dict[str, Any]:
+    """By how much the default stage is better than each other one, and how likely by chance."""
+    default = tables[DEFAULT_STAGE]
+    found: dict[str, Any] = {}
+    for stage, table in tables.items():
+        if stage != DEFAULT_STAGE:
+            differences = default - table
+            pairs = zip(
+                differences.mean(axis=0).tolist(), randomisation_test(differences), strict=True
+            )
+            found[stage] = by_measure(MEASURES, [{"difference": d, "p": p} for d, p in pairs])
+    return found
 
 
-def _first(found: Iterable[bool]) -> int | None:
-    """The rank, from 1, of the first that is true."""
-    return next((rank for rank, true in enumerate(found, start=1) if true), None)
-
-
-def _tells(question: Question, quote: str) -> bool:
-    return bool(question.answers) and all(
-        any(spelling in quote for spelling in spellings) for spellings in question.answers
-    )
-
-
-def _is_evidence(question: Question, article: str, quote: str) -> bool:
-    return any(e.article == article and e.quote in quote for e in question.evidence)
-
-
-def _parts(judged: Sequence[Judged]) -> dict[str, float]:
-    def part(ranks: Iterable[int | None], most: int) -> float:
-        return sum(rank is not None and rank <= most for rank in ranks) / len(judged)
-
-    answers = [each.answer_rank for each in judged]
-    evidence = [each.evidence_rank for each in judged]
-    return {
-        "questions": len(judged),
-        "answer@1": part(answers, 1),
-        f"answer@{QUOTED_FIRST}": part(answers, QUOTED_FIRST),
-        "evidence@1": part(evidence, 1),
-        f"evidence@{QUOTED_FIRST}": part(evidence, QUOTED_FIRST),
-    }
+def _known_after(took: Sequence[Mapping[str, float]], step: str) -> float | None:
+    """The median milliseconds until `step` is done; steps are in the order in which they ran."""
+    sums = []
+    for each in took:
+        names = list(each)
+        if step not in names:
+            return None
+        sums.append(sum(each[name] for name in names[: names.index(step) + 1]))
+    return statistics.median(sums)

@@ -4,13 +4,12 @@ everything else to standard error."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from rag.ingest import Progress as IngestState
@@ -45,41 +44,6 @@ def hits(result: SearchResult) -> None:
         out.print(Text(f"   {_origin(hit.article)}", style="dim"))
         out.print(Text(f"   {_numbers(hit)}\n", style="dim"))
     _undated_note(result.undated)
-
-
-def stages(report: Mapping[str, Any]) -> None:
-    """The table of an evaluation, a row a stage."""
-    table = Table(title=f"{report['set']}: {report['queries']} questions", title_justify="left")
-    table.add_column("stage")
-    measures = list(report["metrics"])
-    for name in measures:
-        table.add_column(name, justify="right")
-    for stage, values in report["stages"].items():
-        table.add_row(stage, *(f"{values[name]:.4f}" for name in measures))
-    out.print(table)
-    took = report["latency_ms"]
-    out.print(
-        f"A whole question in this process: p50 {took['p50']:.1f} ms, p95 {took['p95']:.1f} ms"
-    )
-
-
-def answers(report: Mapping[str, Any]) -> None:
-    """The table of an own set: parts of the questions whose facts and evidence are quoted."""
-    table = Table(title="Quotes", title_justify="left")
-    table.add_column("type")
-    columns = list(report["all"])
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name, parts in [*report["by_type"].items(), ("all", report["all"])]:
-        values = [f"{parts[c]}" if c == "questions" else f"{parts[c]:.3f}" for c in columns]
-        table.add_row(name, *values)
-    out.print(table)
-    unanswerable = report["unanswerable"]
-    out.print(
-        f"Unanswerable questions withheld: {unanswerable['withheld']} of "
-        f"{unanswerable['questions']} (confidence is not calibrated yet: every question that finds"
-        " a passage counts as answered)"
-    )
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> None:

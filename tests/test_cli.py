@@ -2,71 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag import cli, encode
-from tests.fakes import FakeEncoder
-
-STORY = """---
-title: Envoy warns of spillover
-source: Briefs
-published_at: 2025-11-23
-url: https://example.org/story
----
-
-The envoy Ada Berg warned on November 20, 2025, that the fighting may spill over. Trade fell.
-"""
-
-
-class _WarmFake(FakeEncoder):
-    def warm(self) -> None:
-        self.encode_question("warm")
-
-
-@pytest.fixture(autouse=True)
-def _fake_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(encode, "load_encoder", lambda _: _WarmFake())
-    monkeypatch.setenv("RAG_INDEX", str(tmp_path / "index"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Path:
-    file = tmp_path / "story.md"
-    file.write_text(STORY, encoding="utf-8")
-    return file
-
-
-class Called:
-    """What a call left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out
-        self.err = err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def rag(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: str) -> Called:
-        monkeypatch.setattr("sys.argv", ["rag", *arguments])
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exit_info.value.code
-        assert isinstance(code, int)
-        return Called(code, captured.out, captured.err)
-
-    return call
+from tests.called import STORY
 
 
 def test_add_then_ask_gives_a_quote_that_stands_in_the_article(rag: Any, story: Path) -> None:
@@ -266,57 +208,3 @@ def test_version_and_help(rag: Any) -> None:
     listed = rag("--help").out
     for command in ("add", "ask", "search", "serve", "eval", "status", "check", "rebuild"):
         assert command in listed
-
-
-def test_eval_of_a_beir_folder_writes_a_report(rag: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    documents = {"d1": "the bridge was closed", "d2": "the harvest was poor"}
-    lines = [{"_id": k, "title": "", "text": text} for k, text in documents.items()]
-    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    query = json.dumps({"_id": "q1", "text": "which bridge was closed"})
-    (folder / "queries.jsonl").write_text(query, encoding="utf-8")
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
-    called = rag("eval", str(folder), "--out", str(tmp_path / "report.json"))
-    assert called.code == 0
-    for stage in ("lexical", "dense", "rrf", "fused"):
-        assert stage in called.out
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["set"] == "tiny"
-    assert report["queries"] == 1
-    assert report["metrics"]["nDCG@10"] == 1.0
-    assert report["metrics"] == report["stages"]["fused"]
-    assert not (tmp_path / "index").exists()
-
-
-def test_eval_of_questions_asks_an_archive_that_is_named_and_adds_nothing(
-    rag: Any, story: Path, tmp_path: Path
-) -> None:
-    rag("add", str(story), "--index", str(tmp_path / "mine"))
-    article = rag("ask", "who warned", "--index", str(tmp_path / "mine"), "--json")
-    article_id = article.json["citations"][0]["article"]["id"]
-    quote = "The envoy Ada Berg warned on November 20, 2025, that the fighting may spill over."
-    questions = [
-        {
-            "id": "one",
-            "type": "who",
-            "question": "who warned that fighting may spill over",
-            "answers": [["Ada Berg"]],
-            "evidence": [{"article": article_id, "quote": quote}],
-        },
-        {"id": "two", "type": "unanswerable", "question": "why?", "answers": [], "evidence": []},
-    ]
-    file = tmp_path / "questions.jsonl"
-    file.write_text("\n".join(map(json.dumps, questions)), encoding="utf-8")
-    called = rag("eval", str(file), "--index", str(tmp_path / "mine"), "--json")
-    assert called.code == 0
-    answers = called.json["answers"]
-    assert answers["all"]["answer@1"] == 1.0
-    assert answers["all"]["evidence@1"] == 1.0
-    assert answers["unanswerable"] == {"questions": 1, "withheld": 0}
-    assert rag("eval", str(file), "--index", str(tmp_path / "mine")).code == 0
-    assert rag("status", "--index", str(tmp_path / "mine"), "--json").json["articles"] == 1
-
-
-def test_eval_of_what_is_not_there_is_a_wrong_call(rag: Any) -> None:
-    assert rag("eval", "nowhere").code == 2

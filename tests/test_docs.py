@@ -14,6 +14,7 @@ from rag import Archive, Searcher, ingest, load_encoder, read_paths
 from rag.cli import app
 from rag.config import Settings
 from rag.serve import create_app
+from tests.evaluated import evaluated
 from tests.fakes import FakeEncoder
 
 ROOT = Path(__file__).parents[1]
@@ -145,3 +146,22 @@ def test_the_python_lines_of_readme_run(
         articles, _ = snapshot.counts()
     archive.close()
     assert articles == len(list((ROOT / "seeds").glob("*.md"))) - 1  # SOURCES.md is none
+
+
+def _eval_options() -> list[str]:
+    command = typer.main.get_command(app).commands["eval"]  # type: ignore[attr-defined]
+    return sorted(name for each in command.params for name in each.opts if name.startswith("--"))
+
+
+@pytest.mark.parametrize("option", _eval_options())
+def test_readme_names_every_option_of_eval(option: str) -> None:
+    assert re.search(rf"(?<![\w-]){option}(?![\w-])", README)
+
+
+def test_the_evaluation_readme_names_every_entry_of_a_report(tmp_path: Path) -> None:
+    text = (ROOT / "eval" / "README.md").read_text(encoding="utf-8")
+    report = evaluated(tmp_path).report
+    plain = {"format", "set", "queries", "measures"}  # say all by their name
+    entries = {*report, "comparison", *report["abstention"], *report["abstention"]["correctness"]}
+    missing = sorted(name for name in entries - plain - {"questions"} if f"`{name}" not in text)
+    assert missing == []

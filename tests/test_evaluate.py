@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import combinations
 from pathlib import Path
 
@@ -14,25 +13,25 @@ import pytest
 
 from rag.archive import Archive
 from rag.encode import SentenceTransformerEncoder
+from rag.errors import InvalidRequest
 from rag.evaluate import (
     ARTICLES,
     DEFAULT_STAGE,
-    MEASURES,
-    QUOTED_FIRST,
     STAGES,
-    answers_report,
+    Stage,
+    chosen,
     evaluate,
-    judge,
     latency_ms,
-    measure,
     rank_articles,
 )
 from rag.ingest import ingest
+from rag.measures import MEASURES
 from rag.read import read_paths
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
-from rag.sets import EvaluationSet, Evidence, Question, QuestionType, read_questions
-from rag.types import Article, Filters
+from rag.sets import EvaluationSet, read_questions
+from rag.types import Answer, Article, Filters
+from tests.evaluated import evaluated
 from tests.fakes import FakeEncoder, add
 
 HERE = Path(__file__).parent.parent
@@ -78,59 +77,6 @@ def asked() -> EvaluationSet:
     return EvaluationSet("own", [], QUERIES, qrels)
 
 
-# Measures
-
-
-def test_measures_are_those_worked_out_by_hand() -> None:
-    qrels = {
-        "second and third": {"a": 1, "b": 1},
-        "not asked": {"c": 1},
-        "graded": {"best": 2, "good": 1},
-        "eleventh": {"k": 1},
-        "judged useless": {"useless": 0, "useful": 1},
-        "half": {"found": 1, "lost": 1},
-    }
-    run = {
-        "second and third": ["x", "a", "b"],
-        "graded": ["good", "best"],
-        "eleventh": [*"0123456789", "k"],
-        "judged useless": ["useless", "useful"],
-        "half": ["found"],
-        "not judged": ["a", "b"],
-    }
-    second, third = 1 / math.log2(3), 1 / math.log2(4)
-    ndcg = [
-        (second + third) / (1 + second),
-        0,
-        (1 + 2 * second) / (2 + second),
-        0,
-        second,
-        1 / (1 + second),
-    ]
-    expected = {
-        "nDCG@10": sum(ndcg) / 6,
-        "RR@10": (1 / 2 + 0 + 1 + 0 + 1 / 2 + 1) / 6,
-        "R@10": (1 + 0 + 1 + 0 + 1 + 1 / 2) / 6,
-        "R@100": (1 + 0 + 1 + 1 + 1 + 1 / 2) / 6,
-        "Success@1": (0 + 0 + 1 + 0 + 0 + 1) / 6,
-    }
-    assert tuple(expected) == MEASURES
-    assert measure(run, qrels) == pytest.approx(expected, abs=1e-9)
-
-
-def test_a_perfect_run_measures_one_and_an_empty_one_nothing() -> None:
-    qrels = {f"q{n}": {f"d{n}": 1} for n in range(5)}
-    assert measure({f"q{n}": [f"d{n}", "x"] for n in range(5)}, qrels) == dict.fromkeys(MEASURES, 1)
-    assert measure({f"q{n}": [] for n in range(5)}, qrels) == dict.fromkeys(MEASURES, 0)
-
-
-def test_equal_scores_do_not_mix_a_ranking() -> None:
-    names = [f"d{number}" for number in range(ARTICLES)]
-    for place, name in enumerate(reversed(names), start=1):
-        found = measure({"q": list(reversed(names))}, {"q": {name: 1}})
-        assert found["RR@10"] == (pytest.approx(1 / place) if place <= 10 else 0)
-
-
 # Rankings
 
 
@@ -158,8 +104,8 @@ def test_deepening_does_not_change_the_head(searcher: Searcher) -> None:
     ranked = rank_articles(searcher, question)
     with searcher.archive.snapshot() as snapshot:
         ranking = searcher.rank(snapshot, question)
-        for stage, scores_of in STAGES.items():
-            scores = scores_of(ranking.candidates, ranking.fused)
+        for stage, rule in STAGES.items():
+            scores = rule.scores(ranking)
             places = [at for at in range(len(scores)) if np.isfinite(scores[at])]
             places.sort(key=lambda at: (-scores[at], ranking.candidates.numbers[at]))
             articles = list(dict.fromkeys(ranking.articles[places].tolist()))
@@ -189,22 +135,60 @@ def test_an_empty_archive_ranks_nothing(tmp_path: Path) -> None:
     assert ranked == {stage: [] for stage in STAGES}
 
 
+# Stages
+
+
+def test_stages_that_are_not_named_are_not_ranked(searcher: Searcher) -> None:
+    assert chosen(["lexical"]) == ("lexical", DEFAULT_STAGE)
+    assert chosen(STAGES) == tuple(STAGES)
+    found = evaluate(searcher, asked(), stages=["dense", "lexical"])
+    assert list(found.report["stages"]) == list(found.runs) == ["lexical", "dense", DEFAULT_STAGE]
+    whole = evaluate(searcher, asked()).report
+    for stage, measures in found.report["stages"].items():
+        assert measures == whole["stages"][stage]
+
+
+def test_a_stage_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no stage 'magic'; there are lexical, dense"):
+        chosen(["dense", "magic"])
+
+
+def test_a_stage_is_one_entry(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    backwards = Stage(lambda ranking: -ranking.fused, "fuse")
+    monkeypatch.setattr("rag.evaluate.STAGES", {**STAGES, "backwards": backwards})
+    ranked = rank_articles(searcher, "harbour", ["fused", "backwards"])
+    assert ranked["backwards"][0] != ranked["fused"][0]
+
+
 # Reports
 
 
-def test_two_runs_are_equal(searcher: Searcher) -> None:
-    told: list[int] = []
-    first = evaluate(searcher, asked(), told.append)
+def test_two_runs_are_equal_but_for_times(searcher: Searcher) -> None:
+    told: list[tuple[str, int]] = []
+
+    @contextmanager
+    def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        told.append((what, total))
+        yield lambda done: told.append((what, done))
+
+    first = evaluate(searcher, asked(), counting=counting)
     second = evaluate(searcher, asked())
-    assert told == [1, 2, 3]
-    for name in ("set", "queries", "metrics", "stages", "index"):
-        assert first[name] == second[name]
-    for question in QUERIES.values():
-        assert rank_articles(searcher, question) == rank_articles(searcher, question)
+    assert told[:4] == [("Ranking", 3), ("Ranking", 1), ("Ranking", 2), ("Ranking", 3)]
+    assert told[4:] == [("Asking", 3), ("Asking", 1), ("Asking", 2), ("Asking", 3)]
+    assert first.runs == second.runs
+    for name in first.report.keys() - {"latency_ms"}:
+        assert json.dumps(first.report[name]) == json.dumps(second.report[name]), name
+
+
+def test_two_archives_of_the_same_articles_give_equal_reports(tmp_path: Path) -> None:
+    reports = [evaluated(tmp_path / name).report for name in ("one", "two")]
+    for report in reports:
+        del report["latency_ms"]
+    assert json.dumps(reports[0]) == json.dumps(reports[1])
 
 
 def test_a_report_is_json_with_all_that_is_promised(searcher: Searcher) -> None:
-    report = json.loads(json.dumps(evaluate(searcher, asked()), allow_nan=False))
+    report = json.loads(json.dumps(evaluate(searcher, asked()).report, allow_nan=False))
     assert (report["set"], report["queries"]) == ("own", 3)
     assert report["stages"].keys() >= {"lexical", "dense", "fused"}
     for measures in [report["metrics"], *report["stages"].values()]:
@@ -213,80 +197,51 @@ def test_a_report_is_json_with_all_that_is_promised(searcher: Searcher) -> None:
     assert report["metrics"] == report["stages"][DEFAULT_STAGE]
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
     assert report["index"]["encoder_name"] == "fake"
-    assert "abstention" in report
+    assert report["abstention"] is None
 
 
-def test_latencies_of_one_question_and_of_many(searcher: Searcher) -> None:
-    one = latency_ms(searcher, ["harbour"])
-    assert one["p50"] == one["p95"] > 0
-    many = latency_ms(searcher, ["harbour"] * 700)
-    assert 0 < many["p50"] <= many["p95"]
+def test_every_query_has_its_values_at_every_stage(searcher: Searcher) -> None:
+    report = evaluate(searcher, asked()).report
+    for stage in STAGES:
+        rows = [each["stages"][stage] for each in report["per_query"].values()]
+        for place, name in enumerate(MEASURES):
+            mean = sum(row[place] for row in rows) / len(rows)
+            assert mean == pytest.approx(report["stages"][stage][name], abs=1e-6)
+            low, high = report["stage_intervals"][stage][name]
+            assert low <= mean + 1e-6
+            assert mean - 1e-6 <= high
+    assert report["intervals"] == report["stage_intervals"][DEFAULT_STAGE]
+    for stage, differences in report["stage_differences"].items():
+        assert stage != DEFAULT_STAGE
+        gained = report["metrics"]["RR@10"] - report["stages"][stage]["RR@10"]
+        assert differences["RR@10"]["difference"] == pytest.approx(gained)
+        assert 0 < differences["RR@10"]["p"] <= 1
 
 
-# Own question sets
+# Latencies
 
 
-def question(name: str, text: str, answers: list[list[str]], *evidence: Evidence) -> Question:
-    kind = QuestionType.WHO if evidence else QuestionType.UNANSWERABLE
-    return Question(name, kind, text, tuple(map(tuple, answers)), evidence)
+def timed(**took_ms: float) -> Answer:
+    return Answer("q", True, None, (), 1, 0, 1, 1, took_ms)
 
 
-def test_answers_are_judged_by_their_quotes(tmp_path: Path) -> None:
-    said = "Vera Okafor warned of spillover on May 4."
-    articles = [
-        Article("a", "Council", f"The council met. {said} It rained."),
-        Article("b", "Bread", "Bread got dearer. Okafor said nothing of May 4."),
+def test_a_stage_is_known_after_all_that_it_waits_for() -> None:
+    answers = [
+        timed(encode=10.0, retrieve=2.0, fuse=1.0, cite=4.0, total=18.0),
+        timed(encode=20.0, retrieve=4.0, fuse=1.0, cite=2.0, total=28.0),
+        timed(encode=12.0, retrieve=3.0, fuse=1.0, cite=3.0, total=20.0),
     ]
-    text = "who warned of spillover"
-    questions = [
-        question("right", text, [["Vera", "Okafor"], ["May 4"]], Evidence("a", said)),
-        question("other article", text, [["Okafor"]], Evidence("b", said)),
-        question("one fact missing", text, [["Okafor"], ["June"]], Evidence("a", said)),
-        question("not quoted", text, [["rained"]], Evidence("a", "It rained.")),
-        question("none", text, []),
-    ]
-    with closing(Archive(tmp_path)) as archive:
-        add(archive, FakeEncoder(), *articles)
-        judged = judge(Searcher(archive, FakeEncoder()), questions)
-    ranks = {each.question.id: (each.answer_rank, each.evidence_rank) for each in judged}
-    assert ranks["right"] == (1, 1)
-    assert ranks["other article"] == (1, None)
-    assert ranks["one fact missing"] == (None, 1)
-    assert ranks["not quoted"][0] != 1
-    assert ranks["none"] == (None, None)
-    report = answers_report(judged)
-    assert report["all"]["questions"] == 4
-    assert report["all"]["answer@1"] == 2 / 4
-    assert report["all"]["evidence@1"] == 2 / 4
-    assert report["by_type"] == {"who": report["all"]}
-    assert report["unanswerable"] == {"questions": 1, "withheld": 0}
-    assert [each["id"] for each in report["not_quoted_first"]] == ["other article", "not quoted"]
+    found = latency_ms(answers, STAGES)
+    assert found["stages"] == {"lexical": 15.0, "dense": 15.0, "rrf": 16.0, "fused": 16.0}
+    assert found["steps"] == {"encode": 12.0, "retrieve": 3.0, "fuse": 1.0, "cite": 3.0}
+    assert found["p50"] == found["percentiles"]["50"] == 20.0
+    assert 20 < found["p95"] <= 28
 
 
-def test_a_fact_at_the_third_place_counts_among_the_first_three(tmp_path: Path) -> None:
-    articles = [
-        Article(
-            f"{number}", "Harbour", f"Pier {number} of the harbour reopened." + " Then." * number
-        )
-        for number in range(6)
-    ]
-    with closing(Archive(tmp_path)) as archive:
-        add(archive, FakeEncoder(), *articles, passage_tokens=60)
-        searcher = Searcher(archive, FakeEncoder())
-        quotes = [citation.quote for citation in searcher.ask("harbour pier").citations]
-        evidence = [
-            Evidence(c.hit.article.id, c.quote) for c in searcher.ask("harbour pier").citations
-        ]
-        questions = [
-            question(f"{place}", "harbour pier", [[quote]], evidence[place])
-            for place, quote in enumerate(quotes)
-        ]
-        judged = judge(searcher, questions)
-    assert [each.answer_rank for each in judged] == [1, 2, 3, 4, 5]
-    assert [each.evidence_rank for each in judged] == [1, 2, 3, 4, 5]
-    found = answers_report(judged)["all"]
-    assert found[f"answer@{QUOTED_FIRST}"] == found[f"evidence@{QUOTED_FIRST}"] == 3 / 5
-    assert found["answer@1"] == found["evidence@1"] == 1 / 5
+def test_a_time_that_is_not_told_is_none() -> None:
+    found = latency_ms([timed(encode=10.0, retrieve=2.0, total=13.0)], ["lexical", "fused"])
+    assert found["stages"] == {"lexical": 12.0, "fused": None}
+    assert found["p50"] == found["p95"] == 13.0
 
 
 # The sample archive with the real model

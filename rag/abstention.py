@@ -1,0 +1,191 @@
+"""Does confidence tell what is answered from what is not: discrimination, calibration, risk.
+
+Confidences are from 0 to 1; a label is True where the answer is what confidence claims. Nothing
+here depends on the order of equal confidences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rag.failures import Asked
+from rag.types import Answer
+
+PRECISION = 0.95
+"""The precision at which coverage is reported."""
+
+BINS = 10
+
+CURVE_POINTS = 200
+"""Points of the risk–coverage curve in a report, evenly spread over the thresholds."""
+
+Column = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Some of the answers, of like confidence: mean confidence, and the part that is right."""
+
+    answers: int
+    confidence: float
+    correct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Answering what is at least `threshold` sure: the part answered, the part of it wrong."""
+
+    threshold: float
+    coverage: float
+    risk: float
+
+
+def auroc(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
+    """The chance that a positive is surer than a negative, ties counting half; None without both.
+
+    The area under the receiver operating characteristic. Hanley and McNeil 1982,
+    doi:10.1148/radiology.143.1.7063747.
+    """
+    scores, true = _columns(confidences, labels)
+    positives, negatives = scores[true], np.sort(scores[~true])
+    if not len(positives) or not len(negatives):
+        return None
+    below = np.searchsorted(negatives, positives, "left")
+    up_to = np.searchsorted(negatives, positives, "right")
+    return float((below + up_to).mean() / 2 / len(negatives))
+
+
+def coverage_at_precision(
+    confidences: Sequence[float], labels: Sequence[bool], precision: float = PRECISION
+) -> float | None:
+    """The greatest part of the positives over one threshold, such that of all over it at least
+    `precision` are positives; None without positives."""
+    scores, true = _columns(confidences, labels)
+    if not true.any():
+        return None
+    _, answered, right = _cumulated(scores, true)
+    enough = right >= precision * answered - 1e-9
+    return float(np.max(right[enough], initial=0) / true.sum())
+
+
+def risk_coverage(confidences: Sequence[float], labels: Sequence[bool]) -> list[Point]:
+    """A point for every threshold, the surest answers first.
+
+    El-Yaniv and Wiener 2010, jmlr.org/papers/v11/el-yaniv10a.html.
+    """
+    scores, true = _columns(confidences, labels)
+    if not len(scores):
+        return []
+    thresholds, answered, right = _cumulated(scores, true)
+    coverage, risk = answered / len(scores), 1 - right / answered
+    columns = (thresholds.tolist(), coverage.tolist(), risk.tolist())
+    return [Point(*row) for row in zip(*columns, strict=True)]
+
+
+def reliability(confidences: Sequence[float], labels: Sequence[bool]) -> list[Bin]:
+    """Up to ten bins of about equally many answers, the least sure first.
+
+    Of equal mass, since confidences crowd near 0 and 1: bins of equal width would hold a few
+    answers in the middle, and tell of chance. Equal confidences share a bin. Nguyen and O'Connor
+    2015, doi:10.18653/v1/D15-1182.
+    """
+    scores, true = _columns(confidences, labels)
+    if not len(scores):
+        return []
+    ends = np.sort(scores)[np.arange(1, BINS) * len(scores) // BINS]
+    bins = np.searchsorted(np.unique(ends), scores, "right")
+    return [
+        Bin(
+            int((bins == at).sum()),
+            float(scores[bins == at].mean()),
+            float(true[bins == at].mean()),
+        )
+        for at in np.unique(bins)
+    ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """Expected calibration error: how far confidence is from the part that is right, over the bins.
+
+    Naeini, Cooper and Hauskrecht 2015, doi:10.1609/aaai.v29i1.9602.
+    """
+    total = sum(each.answers for each in bins)
+    if not total:
+        return None
+    return sum(each.answers * abs(each.confidence - each.correct) for each in bins) / total
+
+
+def brier(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
+    """Mean squared difference of confidence and outcome. Brier 1950."""
+    scores, true = _columns(confidences, labels)
+    return float(((scores - true) ** 2).mean()) if len(scores) else None
+
+
+def abstention_report(
+    asks: Sequence[Asked], without: Mapping[str, Answer] | None
+) -> dict[str, Any] | None:
+    """Is confidence higher where the archive holds the answer, and is it the chance to be right.
+
+    `without`: by query id, the answers where the articles that are right were left out. There, and
+    for unanswerable questions, the right answer is that there is none. `auroc` and
+    `coverage_at_precision_0.95` tell questions as they are from these; what is in `correctness` is
+    of whether the best citation answers. None as long as there is no confidence.
+    """
+    if without is None:
+        return None
+    asks = [each for each in asks if each.known]
+    answers = [each.answer for each in asks] + list(without.values())
+    sure = [answer.confidence or 0.0 for answer in answers]
+    there = [each.answerable for each in asks] + [False] * len(without)
+    # Where an article that nobody judged answers too, a right answer is counted as wrong.
+    correct = [each.answerable and each.correct for each in asks] + [False] * len(without)
+    told = [answer.answered for answer in answers]
+    return {
+        "auroc": auroc(sure, there),
+        "coverage_at_precision_0.95": coverage_at_precision(sure, there),
+        "questions": {"answerable": sum(there), "not_answerable": len(there) - sum(there)},
+        "answered": _part(told, there),
+        "withheld": _part([not each for each in told], [not each for each in there]),
+        "correctness": _correctness(sure, correct),
+    }
+
+
+def _correctness(sure: Sequence[float], correct: Sequence[bool]) -> dict[str, Any]:
+    bins = reliability(sure, correct)
+    curve = risk_coverage(sure, correct)
+    places = np.unique(np.linspace(0, len(curve) - 1, min(CURVE_POINTS, len(curve))).astype(int))
+    return {
+        "auroc": auroc(sure, correct),
+        "coverage_at_precision_0.95": coverage_at_precision(sure, correct),
+        "expected_calibration_error": calibration_error(bins),
+        "brier": brier(sure, correct),
+        "reliability": [asdict(each) for each in bins],
+        "risk_coverage": [asdict(curve[at]) for at in places],
+    }
+
+
+def _columns(
+    confidences: Sequence[float], labels: Sequence[bool]
+) -> tuple[Column, npt.NDArray[np.bool_]]:
+    return np.asarray(confidences, np.float64), np.asarray(labels, np.bool_)
+
+
+def _cumulated(scores: Column, true: npt.NDArray[np.bool_]) -> tuple[Column, Column, Column]:
+    """By each different confidence, downwards: how many are at least so sure, how many are true."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    answered = np.arange(1, len(scores) + 1, dtype=np.float64)
+    return ordered[last], answered[last], np.cumsum(true[order], dtype=np.float64)[last]
+
+
+def _part(held: Sequence[bool], among: Sequence[bool]) -> float | None:
+    """The part of those `among` for which it holds."""
+    return (
+        sum(h and a for h, a in zip(held, among, strict=True)) / sum(among) if any(among) else None
+    )

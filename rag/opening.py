@@ -1,0 +1,61 @@
+"""What the commands open: settings, an archive, a searcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.archive import Archive
+    from rag.config import Settings
+    from rag.searcher import Searcher
+
+
+def settings(index: Path | None, **given: Any) -> Settings:
+    """The settings, what was given on the command line before the environment."""
+    from rag.config import load_settings
+
+    values = {name: value for name, value in given.items() if value is not None}
+    if index is not None:
+        values["index"] = index
+    return load_settings(**values)
+
+
+@contextmanager
+def archive(settings: Settings) -> Iterator[Archive]:
+    """The archive, closed at the end."""
+    from rag.archive import Archive
+
+    archive = Archive(settings.index, lock_timeout_s=settings.lock_timeout_s)
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+@contextmanager
+def searcher(settings: Settings) -> Iterator[Searcher]:
+    """A searcher of the archive, its model loaded."""
+    from rag import show
+    from rag.encode import load_encoder
+    from rag.searcher import Searcher
+
+    with archive(settings) as opened:
+        encoder = load_encoder(settings.model)
+        searcher = Searcher(
+            opened,
+            encoder,
+            lexical_weight=settings.lexical_weight,
+            question_characters=settings.max_question_characters,
+        )
+        with show.waiting("Loading the model"):
+            encoder.warm()
+        yield searcher
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, ensure_ascii=False))

@@ -1,0 +1,264 @@
+"""The plots of a report, as places on paper: the templates in rag/pages draw them as SVG.
+
+All places are in SVG user units, x to the right and y downwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rag.report import Report
+
+ROW = 26.0
+"""Height of a row of a plot with rows."""
+
+LABELS = 74.0
+"""Room for the names of rows."""
+
+DOTS_WIDTH = 320.0
+ACROSS = (LABELS, DOTS_WIDTH - 52)
+"""Where the axis of a plot with rows begins and ends."""
+
+SQUARE = 300.0
+MARGIN = 42.0
+BAR_WIDTH = 640.0
+
+COLUMNS = 20
+
+TICKS = 5
+"""About how many ticks an axis has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A value on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Values from `low` to `high` on the way from `start` to `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Where a value is."""
+        part = (value - self.low) / (self.high - self.low)
+        return round(self.start + part * (self.end - self.start), 2)
+
+    @property
+    def ticks(self) -> list[Tick]:
+        """Round values within the axis, at steps of 1, 2 or 5 times a power of ten."""
+        rough = (self.high - self.low) / TICKS
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough * (1 - 1e-9))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        return [
+            Tick(self.place(n * step), f"{n * step:.{digits}f}") for n in range(first, last + 1)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A figure with its 95% interval, on its own row."""
+
+    label: str
+    value: str
+    x: float
+    low: float
+    high: float
+    y: float
+    is_default: bool
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """One measure of every stage."""
+
+    title: str
+    axis: Axis
+    dots: Sequence[Dot]
+    rows: int
+
+    @property
+    def height(self) -> float:
+        """Of the rows; the axis stands below."""
+        return ROW * self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point with what is said of it."""
+
+    x: float
+    y: float
+    radius: float
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line through points, on two axes; `marks` stand out on it."""
+
+    across: Axis
+    up: Axis
+    line: str
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a bar."""
+
+    label: str
+    value: str
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How many questions have a confidence of about so much, as a bar."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    there: bool
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Confidences where the archive holds the answer, upwards, and where it does not, downwards."""
+
+    across: Axis
+    middle: float
+    columns: Sequence[Column]
+
+
+def stages(report: Report) -> list[Dots]:
+    """A plot for each measure, and one for the time until a stage is known; a row a stage."""
+    return [*(_dots(report, measure) for measure in report["measures"]), _times(report)]
+
+
+def reliability(bins: Sequence[Mapping[str, float]]) -> Curve:
+    """How many are right, by confidence; the area of a point is as its number of answers."""
+    across, up = _square(1.0)
+    most = max(each["answers"] for each in bins)
+    marks = [
+        Mark(
+            across.place(each["confidence"]),
+            up.place(each["correct"]),
+            round(3 + 5 * math.sqrt(each["answers"] / most), 2),
+            f"{each['answers']}: {each['confidence']:.2f} sure, {each['correct']:.2f} right",
+        )
+        for each in bins
+    ]
+    return Curve(across, up, _line([(mark.x, mark.y) for mark in marks]), marks)
+
+
+def confidences(report: Report) -> Histogram:
+    """How sure answers are, where the archive holds the answer and where it does not."""
+    asked = report["per_query"].values()
+    there = [each["confidence"] for each in asked if "confidence_without" in each]
+    gone = [each["confidence_without"] for each in asked if "confidence_without" in each]
+    gone += [
+        each["confidence"]
+        for each in asked
+        if "answer" in each and "confidence_without" not in each
+    ]
+    counts = [np.histogram(each, COLUMNS, (0, 1))[0].tolist() for each in (there, gone)]
+    across, middle = Axis(0, 1, MARGIN, SQUARE - 8), (SQUARE - MARGIN + 8) / 2
+    unit = (middle - 8) / max(1, *counts[0], *counts[1])
+    width = round((across.end - across.start) / COLUMNS - 1.5, 2)
+    columns = []
+    for is_there, heights in ((True, counts[0]), (False, counts[1])):
+        for at, count in enumerate(heights):
+            height, x = round(count * unit, 2), across.place(at / COLUMNS)
+            told = f"{count} of {at / COLUMNS:.2f} to {(at + 1) / COLUMNS:.2f}"
+            y = middle - height if is_there else middle
+            columns.append(Column(x, round(y, 2), width, height, is_there, told))
+    return Histogram(across, middle, [each for each in columns if each.height])
+
+
+def risk_coverage(points: Sequence[Mapping[str, float]]) -> Curve:
+    """The part of answers that is wrong, by the part of the questions that is answered."""
+    highest = max(each["risk"] for each in points)
+    across, up = _square(max(0.05, math.ceil(highest * 20) / 20))
+    places = [(across.place(each["coverage"]), up.place(each["risk"])) for each in points]
+    last = points[-1]
+    told = f"All answered: {last['risk']:.2f} wrong"
+    return Curve(across, up, _line(places), [Mark(*places[-1], 4, told)])
+
+
+def latencies(percentiles: Mapping[str, float]) -> Curve:
+    """The part of the questions that is answered after so many milliseconds."""
+    highest = max(percentiles.values())
+    across = Axis(0, highest * 1.04 or 1, MARGIN, SQUARE - 8)
+    up = Axis(0, 1, SQUARE - MARGIN, 8)
+    places = {p: (across.place(ms), up.place(int(p) / 100)) for p, ms in percentiles.items()}
+    marks = [Mark(*places[p], 4, f"p{p}: {percentiles[p]:.1f} ms") for p in ("50", "95")]
+    return Curve(across, up, _line(list(places.values())), marks)
+
+
+def steps(medians: Mapping[str, float]) -> list[Part]:
+    """The median of each step of a question, one after the other."""
+    whole = sum(medians.values()) or 1.0
+    parts, x = [], 0.0
+    for step, took in medians.items():
+        width = BAR_WIDTH * took / whole
+        parts.append(Part(step, f"{took:.1f} ms", round(x, 2), round(width, 2)))
+        x += width
+    return parts
+
+
+def _dots(report: Report, measure: str) -> Dots:
+    ends = {stage: each[measure] for stage, each in report["stage_intervals"].items()}
+    lowest = min(low for low, _ in ends.values())
+    highest = max(high for _, high in ends.values())
+    room = max(0.02, (highest - lowest) * 0.08)
+    axis = Axis(max(0.0, lowest - room), min(1.0, highest + room), *ACROSS)
+    dots = []
+    for row, (stage, values) in enumerate(report["stages"].items()):
+        value, (low, high) = values[measure], ends[stage]
+        told = f"{stage}: {value:.4f}, 95% {low:.4f} to {high:.4f}"
+        places = (axis.place(value), axis.place(low), axis.place(high), (row + 0.5) * ROW)
+        dots.append(Dot(stage, f"{value:.3f}", *places, stage == report["stage"], told))
+    return Dots(measure, axis, dots, len(dots))
+
+
+def _times(report: Report) -> Dots:
+    known = report["latency_ms"]["stages"]
+    axis = Axis(0, 1.05 * max((ms for ms in known.values() if ms), default=1), *ACROSS)
+    dots = []
+    for row, (stage, ms) in enumerate(known.items()):
+        if ms is not None:
+            places = (axis.place(ms),) * 3 + ((row + 0.5) * ROW,)
+            dots.append(Dot(stage, f"{ms:.1f}", *places, stage == report["stage"], "median"))
+    return Dots("ms until it is known", axis, dots, len(known))
+
+
+def _square(highest: float) -> tuple[Axis, Axis]:
+    return Axis(0, 1, MARGIN, SQUARE - 8), Axis(0, highest, SQUARE - MARGIN, 8)
+
+
+def _line(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in places)
+
+
+def interval(ends: Sequence[Any]) -> str:
+    """An interval as people read it."""
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"

@@ -1,0 +1,173 @@
+"""What `rag eval` prints for people: a report as tables, the figures to look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rag.compare import SIGNIFICANT
+from rag.report import Report, best
+from rag.show import err, out
+
+CHANGED_SHOWN = 10
+"""Questions of a comparison that are printed; the JSON and the page have them all."""
+
+LOST_SHOWN = 5
+"""Questions named for each significant loss."""
+
+BEST = "bold green"
+
+
+def report(report: Report) -> None:
+    """Everything worth reading on a terminal."""
+    _stages(report)
+    if "answers" in report:
+        _answers(report["answers"])
+    _abstention(report["abstention"])
+    if "comparison" in report:
+        _comparison(report["comparison"], report)
+
+
+def _stages(report: Report) -> None:
+    table = _table(
+        f"{report['set']}: {report['queries']} questions", "stage", *report["measures"], "ms"
+    )
+    known = report["latency_ms"]["stages"]
+    for stage, values in report["stages"].items():
+        cells = [_score(values[name], best(report, name, stage)) for name in report["measures"]]
+        took = known[stage]
+        table.add_row(Text(stage), *cells, "" if took is None else f"{took:.1f}")
+    table.add_section()
+    low = [Text(f"{report['intervals'][m][0]:.4f}", style="dim") for m in report["measures"]]
+    high = [Text(f"{report['intervals'][m][1]:.4f}", style="dim") for m in report["measures"]]
+    table.add_row(Text(f"{report['stage']}, 95% from", style="dim"), *low, "")
+    table.add_row(Text("to", style="dim"), *high, "")
+    out.print(table, "")
+    took = report["latency_ms"]
+    out.print(
+        f"Answers are made from {report['stage']}; ms is the median until a stage is known.\n"
+        f"A whole question in this process: p50 {took['p50']:.1f} ms, p95 {took['p95']:.1f} ms.\n"
+    )
+
+
+def _answers(answers: Mapping[str, Any]) -> None:
+    columns = list(answers["all"])
+    table = _table("Answers: parts of the questions", "type", *columns)
+    for name, parts in answers["by_type"].items():
+        table.add_row(name, *_parts(parts, columns))
+    table.add_section()
+    table.add_row("all", *_parts(answers["all"], columns))
+    out.print(table, "")
+    unanswerable = answers["unanswerable"]
+    length = answers["median_quote_characters"]
+    quoted = (
+        "" if length is None else f" The first quote has {length:.0f} characters at the median."
+    )
+    out.print(
+        "answer: the quote holds every fact asked for; evidence: it holds the sentences that\n"
+        "answer; @3: one of the first three quotes does.\n"
+        f"Unanswerable questions withheld: {unanswerable['withheld']} of "
+        f"{unanswerable['questions']}.{quoted}\n"
+    )
+
+
+def _abstention(abstention: Mapping[str, Any] | None) -> None:
+    if abstention is None:
+        out.print("Abstention: not measured, since answers have no confidence yet.\n")
+        return
+    correctness, asked = abstention["correctness"], abstention["questions"]
+    table = _table("Does confidence tell?", "", "AUROC", "coverage at precision .95")
+    names = {"the archive holds the answer": abstention, "the best citation is right": correctness}
+    for name, found in names.items():
+        table.add_row(name, *map(_cell, (found["auroc"], found["coverage_at_precision_0.95"])))
+    out.print(table, "")
+    out.print(
+        f"Of {asked['answerable']} questions as they are {_cell(abstention['answered'])} were "
+        f"answered; of {asked['not_answerable']} without an answer\n"
+        f"{_cell(abstention['withheld'])} were withheld. Expected calibration error "
+        f"{_cell(correctness['expected_calibration_error'])}, Brier score "
+        f"{_cell(correctness['brier'])}.\n"
+    )
+
+
+def _comparison(comparison: Mapping[str, Any], report: Report) -> None:
+    before = comparison["with"]
+    title = f"Compared with {before['commit'] or 'a report'} ({before['stage']})"
+    columns = ("before", "now", "difference", "p", "won", "lost", "equal")
+    table = _table(title, "measure", *columns)
+    for name, found in comparison["measures"].items():
+        table.add_row(name, *_compared(found))
+    out.print(table, "")
+    if comparison["median_quote_characters"]:
+        then, now = comparison["median_quote_characters"]
+        out.print(f"Median characters of the first quote: {then:.0f} before, {now:.0f} now.")
+    out.print(f"p: {comparison['test']}. Below {SIGNIFICANT:.2f} it stands out.\n")
+    _changes(comparison["changed"])
+    _losses(comparison, report)
+
+
+def _compared(found: Mapping[str, Any]) -> list[Text | str]:
+    style = ""
+    if found["p"] < SIGNIFICANT:
+        style = "bold green" if found["difference"] > 0 else "bold red"
+    return [
+        f"{found['before']:.4f}",
+        f"{found['mean']:.4f}",
+        Text(f"{found['difference']:+.4f}", style=style),
+        Text(f"{found['p']:.4f}", style=style),
+        *(str(found[name]) for name in ("wins", "losses", "ties")),
+    ]
+
+
+def _changes(changed: Sequence[Mapping[str, Any]]) -> None:
+    for each in changed[:CHANGED_SHOWN]:
+        moves = ", ".join(
+            f"{name} {then:.2f} → {now:.2f}" for name, (then, now) in each["measures"].items()
+        )
+        out.print(Text(f"{each['id']}: {each['question']}"))
+        out.print(Text(f"   {moves}", style="dim"))
+    if len(changed) > CHANGED_SHOWN:
+        out.print(f"and {len(changed) - CHANGED_SHOWN} more; --html and --out have them all.")
+
+
+def _losses(comparison: Mapping[str, Any], report: Report) -> None:
+    """What made `--fail-on-loss` fail, on standard error."""
+    for name in comparison["significant_losses"]:
+        found = comparison["measures"][name]
+        err.print(
+            f"Significant loss: {name} fell from {found['before']:.4f} to {found['mean']:.4f} "
+            f"(p = {found['p']:.4f}); {found['losses']} questions lost, among them:"
+        )
+        for query_id in found["lost"][:LOST_SHOWN]:
+            question = report["per_query"][query_id]["question"]
+            err.print(f"   {query_id}: {question}", markup=False)
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    table.add_column(first, no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _parts(parts: Mapping[str, float], columns: Sequence[str]) -> list[str]:
+    return [f"{parts[c]}" if c == "questions" else f"{parts[c]:.3f}" for c in columns]
+
+
+def _score(value: float, is_best: bool) -> Text:
+    return Text(f"{value:.4f}", style=BEST if is_best else "")
+
+
+def _cell(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

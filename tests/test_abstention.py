@@ -1,0 +1,145 @@
+"""Confidence measured: every figure against the plainest way to work it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.abstention import (
+    BINS,
+    auroc,
+    brier,
+    calibration_error,
+    coverage_at_precision,
+    reliability,
+    risk_coverage,
+)
+from rag.searcher import Searcher
+from rag.sets import EvaluationSet
+from tests.evaluated import ARTICLES, evaluated, own_set
+
+answers = st.lists(
+    st.tuples(st.sampled_from([n / 8 for n in range(9)]), st.booleans()), max_size=40
+)
+
+
+def columns(found: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
+    return [confidence for confidence, _ in found], [label for _, label in found]
+
+
+@given(answers)
+def test_auroc_is_the_chance_that_a_positive_is_surer(found: list[tuple[float, bool]]) -> None:
+    positives = [c for c, label in found if label]
+    negatives = [c for c, label in found if not label]
+    if not positives or not negatives:
+        assert auroc(*columns(found)) is None
+        return
+    won = sum((p > n) + (p == n) / 2 for p in positives for n in negatives)
+    assert auroc(*columns(found)) == pytest.approx(won / len(positives) / len(negatives))
+
+
+@given(answers)
+def test_coverage_is_the_most_that_any_threshold_gives(found: list[tuple[float, bool]]) -> None:
+    positives = sum(label for _, label in found)
+    if not positives:
+        assert coverage_at_precision(*columns(found), precision=0.75) is None
+        return
+    most = 0.0
+    for threshold, _ in found:
+        told = [label for confidence, label in found if confidence >= threshold]
+        if sum(told) / len(told) >= 0.75:
+            most = max(most, sum(told) / positives)
+    assert coverage_at_precision(*columns(found), precision=0.75) == pytest.approx(most)
+
+
+def test_coverage_at_precision_by_hand() -> None:
+    sure = [0.9, 0.8, 0.7, 0.6]
+    assert coverage_at_precision(sure, [True, True, False, True]) == pytest.approx(2 / 3)
+    assert coverage_at_precision(sure, [False, True, True, True]) == 0
+    assert coverage_at_precision([0.5] * 20, [True] * 19 + [False]) == 1
+
+
+@given(answers)
+def test_a_point_of_the_curve_for_every_threshold(found: list[tuple[float, bool]]) -> None:
+    curve = risk_coverage(*columns(found))
+    assert [point.threshold for point in curve] == sorted({c for c, _ in found}, reverse=True)
+    for point in curve:
+        told = [label for confidence, label in found if confidence >= point.threshold]
+        assert point.coverage == pytest.approx(len(told) / len(found))
+        assert point.risk == pytest.approx(1 - sum(told) / len(told))
+
+
+@given(answers, st.randoms())
+def test_bins_hold_every_answer_once_in_any_order(
+    found: list[tuple[float, bool]], shuffled: object
+) -> None:
+    bins = reliability(*columns(found))
+    assert sum(each.answers for each in bins) == len(found)
+    assert sum(each.answers * each.correct for each in bins) == pytest.approx(
+        sum(label for _, label in found)
+    )
+    assert len(bins) <= BINS
+    confidences = [each.confidence for each in bins]
+    assert confidences == sorted(set(confidences))
+    assert reliability(*columns(sorted(found))) == pytest.approx(bins)
+
+
+def test_bins_are_of_equal_mass_and_do_not_part_equal_confidences() -> None:
+    bins = reliability([n / 100 for n in range(100)], [n % 2 == 0 for n in range(100)])
+    assert [each.answers for each in bins] == [10] * BINS
+    crowded = reliability([0.0] * 50 + [1.0] * 50, [False] * 50 + [True] * 50)
+    assert [(each.answers, each.correct) for each in crowded] == [(50, 0), (50, 1)]
+
+
+def test_calibration_error_and_brier_by_hand() -> None:
+    sure, right = [0.8] * 10 + [0.3] * 10, [True] * 6 + [False] * 4 + [True] * 3 + [False] * 7
+    assert calibration_error(reliability(sure, right)) == pytest.approx((0.2 + 0.0) / 2)
+    assert brier([1.0, 0.5, 0.0], [True, True, True]) == pytest.approx((0 + 0.25 + 1) / 3)
+    assert brier([], []) is None
+    assert calibration_error([]) is None
+
+
+# What is asked
+
+
+def test_questions_are_asked_again_without_what_answers_them(tmp_path: Path) -> None:
+    report = evaluated(tmp_path).report
+    found = report["abstention"]
+    assert found["questions"] == {"answerable": 3, "not_answerable": 4}  # 3 without, 1 has none
+    for query_id in ("who-harbour", "who-blamed", "attack"):
+        query = report["per_query"][query_id]
+        assert query["confidence"] > query["confidence_without"]
+    assert "confidence_without" not in report["per_query"]["none"]
+    assert found["auroc"] == 1.0
+    assert found["coverage_at_precision_0.95"] == 1.0
+    assert found["answered"] == 1.0
+
+
+def test_to_be_right_is_to_quote_what_answers(tmp_path: Path) -> None:
+    report = evaluated(tmp_path).report
+    right = [each["correct"] for each in report["per_query"].values()]
+    found = report["abstention"]["correctness"]
+    assert sum(each["answers"] for each in found["reliability"]) == 7
+    told = sum(each["answers"] * each["correct"] for each in found["reliability"])
+    assert told == pytest.approx(sum(right))
+    assert found["risk_coverage"][-1]["coverage"] == 1.0
+    assert found["risk_coverage"][-1]["risk"] == pytest.approx(1 - sum(right) / 7)
+
+
+def test_without_confidence_nothing_is_told_of_abstention(tmp_path: Path) -> None:
+    report = evaluated(tmp_path, kind=Searcher).report
+    assert report["abstention"] is None
+    assert "confidence" not in report["per_query"]["who-harbour"]
+
+
+def test_a_query_judged_on_nothing_right_says_nothing_of_abstention(tmp_path: Path) -> None:
+    own = own_set()
+    qrels = {**own.qrels, "unjudged": {ARTICLES[0].id: 0}}
+    queries = {**own.queries, "unjudged": "what is new"}
+    report = evaluated(tmp_path, EvaluationSet("beir", [], queries, qrels)).report
+    assert report["abstention"]["questions"] == {"answerable": 3, "not_answerable": 3}
+    assert report["per_query"]["unjudged"]["stages"]["fused"] == [0, 0, 0, 0, 0]
+    assert "unjudged" not in {each["id"] for each in report["failures"]}

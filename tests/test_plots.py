@@ -1,0 +1,92 @@
+"""Plots: values stand where their axis says, and everything is on the paper."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import plots
+from rag.plots import Axis
+from tests.evaluated import evaluated
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return evaluated(tmp_path_factory.mktemp("index")).report
+
+
+@given(st.floats(-1000, 1000), st.floats(0.001, 10_000))
+def test_ticks_are_round_even_and_within_the_axis(low: float, reach: float) -> None:
+    axis = Axis(low, low + reach, 10, 110)
+    ticks = axis.ticks
+    assert 2 <= len(ticks) <= 11
+    for tick in ticks:
+        assert 10 - 0.01 <= tick.at <= 110 + 0.01
+    steps = [after.at - before.at for before, after in pairwise(ticks)]
+    assert max(steps) - min(steps) < 0.03
+    assert len({tick.label for tick in ticks}) == len(ticks)
+
+
+def test_values_are_where_the_axis_says() -> None:
+    upwards = Axis(0, 1, 200, 0)
+    assert [upwards.place(value) for value in (0, 0.25, 1)] == [200, 150, 0]
+    assert [tick.label for tick in upwards.ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert [tick.label for tick in Axis(0, 22, 0, 1).ticks] == ["0", "5", "10", "15", "20"]
+
+
+def test_a_plot_for_each_measure_and_one_for_the_time(report: dict[str, Any]) -> None:
+    found = plots.stages(report)
+    assert [each.title for each in found] == [*report["measures"], "ms until it is known"]
+    for plot in found:
+        assert [dot.label for dot in plot.dots] == list(report["stages"])
+        assert [dot.is_default for dot in plot.dots] == [False, False, False, True]
+        for dot in plot.dots:
+            assert plot.axis.start <= dot.low <= dot.x <= dot.high <= plot.axis.end
+
+
+def test_a_stage_whose_time_is_not_told_leaves_its_row_empty(report: dict[str, Any]) -> None:
+    known = report["latency_ms"]["stages"] | {"dense": None}
+    partly = report | {"latency_ms": report["latency_ms"] | {"stages": known}}
+    times = plots.stages(partly)[-1]
+    assert [dot.label for dot in times.dots] == ["lexical", "rrf", "fused"]
+    assert times.rows == 4
+    assert times.dots[1].y == 2.5 * plots.ROW
+
+
+def test_curves_stay_on_the_paper(report: dict[str, Any]) -> None:
+    found = report["abstention"]["correctness"]
+    curves = [
+        plots.reliability(found["reliability"]),
+        plots.risk_coverage(found["risk_coverage"]),
+        plots.latencies(report["latency_ms"]["percentiles"]),
+    ]
+    for curve in curves:
+        for place in curve.line.split():
+            x, y = map(float, place.split(","))
+            assert curve.across.start <= x <= curve.across.end
+            assert curve.up.end <= y <= curve.up.start
+    assert curves[2].marks[0].told.startswith("p50: ")
+
+
+def test_confidences_stand_on_both_sides_of_the_line(report: dict[str, Any]) -> None:
+    found = plots.confidences(report)
+    upwards = [each for each in found.columns if each.there]
+    downwards = [each for each in found.columns if not each.there]
+    counted = [sum(int(each.told.split()[0]) for each in side) for side in (upwards, downwards)]
+    assert counted == [3, 4]
+    for each in upwards:
+        assert each.y + each.height == pytest.approx(found.middle, abs=0.02)
+    for each in downwards:
+        assert each.y == pytest.approx(found.middle, abs=0.02)
+
+
+def test_steps_fill_the_bar() -> None:
+    parts = plots.steps({"encode": 6.0, "retrieve": 3.0, "cite": 1.0})
+    assert [part.width for part in parts] == [384, 192, 64]
+    assert [part.x for part in parts] == [0, 384, 576]
+    assert parts[0].value == "6.0 ms"
+    assert [part.width for part in plots.steps({"encode": 0.0})] == [0]

@@ -1,0 +1,94 @@
+"""Reports as files: named by set and commit, read back, and small where they are committed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag.compare import comparison
+from rag.errors import InvalidRequest
+from rag.report import best, is_folder, read_report, report_file, write_baseline, write_report
+from tests.evaluated import evaluated
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return evaluated(tmp_path_factory.mktemp("index")).report
+
+
+def test_a_report_is_read_as_it_was_written(report: dict[str, Any], tmp_path: Path) -> None:
+    write_report(report, tmp_path / "new" / "report.json")
+    assert read_report(tmp_path / "new" / "report.json") == json.loads(json.dumps(report))
+
+
+def test_a_baseline_compares_as_the_whole_report_does(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, small = tmp_path / "report.json", tmp_path / "baseline.json"
+    write_report(report, whole)
+    write_baseline(report, small)
+    assert comparison(report, read_report(small)) == comparison(report, read_report(whole))
+
+
+def test_a_baseline_has_a_line_for_each_question_and_no_text(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    write_baseline(report, tmp_path / "baseline.json")
+    text = (tmp_path / "baseline.json").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for query_id in report["per_query"]:
+        assert sum(line.startswith(f'"{query_id}": ') for line in lines) == 1
+    assert "script" not in text
+    assert "machine" not in json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "is no report"),
+        ('{"metrics": {}}', "is no report"),
+        ("[" * 100_000, "cannot be read"),
+    ],
+)
+def test_what_is_no_report_is_refused(content: str | None, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(InvalidRequest, match=problem):
+        read_report(file)
+
+
+def test_a_report_of_another_format_is_refused(report: dict[str, Any], tmp_path: Path) -> None:
+    write_report(report | {"format": 99}, tmp_path / "report.json")
+    with pytest.raises(InvalidRequest, match="has format 99"):
+        read_report(tmp_path / "report.json")
+
+
+def test_into_a_folder_a_report_is_named_by_set_and_commit(tmp_path: Path) -> None:
+    report = {"set": "squad2-dev,answerable=true", "commit": "abc1234+"}
+    name = "squad2-dev,answerable=true-abc1234+.json"
+    assert report_file(str(tmp_path), report, ".json") == tmp_path / name
+    assert report_file(f"{tmp_path}/new/", report, ".json") == tmp_path / "new" / name
+    assert report_file(f"{tmp_path}/a.txt", report, ".json") == tmp_path / "a.txt"
+    odd = {"set": "a/../b c", "commit": None}
+    assert report_file(str(tmp_path), odd, ".html") == tmp_path / "a_.._b_c.html"
+    assert not is_folder(str(tmp_path / "new"))
+    assert is_folder(f"new{os.sep}")
+
+
+def test_a_file_that_cannot_be_written_is_named(report: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        write_report(report, tmp_path / "file" / "report.json")
+
+
+def test_the_best_stage_of_a_measure() -> None:
+    report = {"stages": {"a": {"x": 0.5, "y": 1}, "b": {"x": 0.7, "y": 1}, "c": {"x": 0.7, "y": 1}}}
+    assert [best(report, "x", stage) for stage in "abc"] == [False, True, True]
+    assert not any(best(report, "y", stage) for stage in "abc")  # all are equal

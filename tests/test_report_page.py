@@ -1,0 +1,128 @@
+"""The page of a report: whole, of one file, and no text in it can become markup."""
+
+from __future__ import annotations
+
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag.compare import comparison
+from rag.errors import InvalidRequest
+from rag.report import write_baseline
+from rag.report_page import page, write_page
+from rag.searcher import Searcher
+from rag.sets import EvaluationSet
+from tests.evaluated import ATTACK, QUOTED, evaluated, own_set
+
+VOID = {"meta", "link"}
+
+
+class Read(HTMLParser):
+    """The elements and the text of a page, which closes all it opens."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.said = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.said += data
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """With all that a report can have."""
+    found = evaluated(tmp_path_factory.mktemp("index")).report
+    before = copy.deepcopy(found)
+    before["per_query"]["attack"]["stages"]["fused"] = [0.0] * 5
+    found["comparison"] = comparison(found, before)
+    return found
+
+
+def test_the_page_shows_every_part(report: dict[str, Any]) -> None:
+    said = Read(page(report)).said
+    for title in ("Stages", "Answers", "Confidence", "Reliability", "Risk and coverage"):
+        assert title in said
+    for title in ("Latency", "Where the time goes", "Compared with", "Failures to read"):
+        assert title in said
+    for stage, values in report["stages"].items():
+        assert stage in said
+        assert f"{values['nDCG@10']:.4f}" in said
+    for each in report["failures"]:
+        assert each["kind"] in said
+        assert each["cited"]["quote"] in said
+
+
+def test_no_text_becomes_markup(report: dict[str, Any]) -> None:
+    html = page(report)
+    read = Read(html)
+    assert ATTACK in read.said  # in questions and titles
+    assert QUOTED in read.said
+    assert "{{7*7}}" in read.said
+    tags = {tag for tag, _ in read.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form", "input"}
+    assert not [a for _, attributes in read.elements for a in attributes if a.startswith("on")]
+
+
+def test_the_page_needs_nothing_else(report: dict[str, Any]) -> None:
+    html = page(report)
+    for tag, attributes in Read(html).elements:
+        for name in ("href", "src", "srcset", "data", "xlink:href"):
+            assert (attributes.get(name) or "data:").startswith("data:"), (tag, attributes)
+    style = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert len(style) == 1
+    assert "url(" not in style[0]
+    assert "@import" not in style[0]
+    assert "prefers-color-scheme: dark" in style[0]
+
+
+def test_every_colour_of_a_plot_is_there_in_the_dark_too(report: dict[str, Any]) -> None:
+    (style,) = re.findall(r"<style>(.*?)</style>", page(report), re.DOTALL)
+    used = set(re.findall(r"var\((--[a-z-]+)\)", style))
+    blocks = re.findall(r"prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}", style, re.DOTALL)
+    dark = "".join(blocks)
+    assert used <= set(re.findall(r"(--[a-z-]+):", dark))
+
+
+def test_a_report_without_answers_confidence_or_failures(tmp_path: Path) -> None:
+    own = own_set()
+    one = {"who-harbour": own.queries["who-harbour"]}
+    asked = EvaluationSet("beir", [], one, {"who-harbour": {"harbour": 1}})
+    report = evaluated(tmp_path, asked, kind=Searcher).report
+    said = Read(page(report)).said
+    assert "Answers have no confidence yet" in said
+    assert "There is none." in said
+    assert "Compared with" not in said
+    assert "evidence first" not in said
+
+
+def test_equal_reports_give_equal_pages(report: dict[str, Any]) -> None:
+    assert page(report) == page(copy.deepcopy(report))
+
+
+def test_the_page_is_written_or_the_reason_is_told(report: dict[str, Any], tmp_path: Path) -> None:
+    write_page(report, tmp_path / "new" / "report.html")
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8") == page(report)
+    write_baseline(report, tmp_path / "file")
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        write_page(report, tmp_path / "file" / "report.html")

@@ -1,0 +1,58 @@
+"""The tables of a report, as they are printed."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag import tables
+from rag.compare import comparison
+from rag.searcher import Searcher
+from tests.evaluated import evaluated
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return evaluated(tmp_path_factory.mktemp("index")).report
+
+
+def test_the_tables_fit_a_terminal_and_hold_the_figures(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report | {"comparison": comparison(report, report)}
+    tables.report(found)
+    said = capsys.readouterr().out
+    assert "…" not in said  # nothing is cut at 80 columns
+    for stage, values in report["stages"].items():
+        (line,) = [line for line in said.splitlines() if line.strip().startswith(f"{stage} ")]
+        assert f"{values['nDCG@10']:.4f}" in line
+    assert "own: 3 questions" in said
+    assert f"{report['abstention']['auroc']:.3f}" in said
+    assert "Unanswerable questions withheld: 1 of 1." in said
+    assert "+0.0000" in said
+
+
+def test_without_confidence_the_tables_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables.report(evaluated(tmp_path, kind=Searcher).report)
+    assert "answers have no confidence yet" in capsys.readouterr().out
+
+
+def test_a_significant_loss_is_named_with_its_questions_on_standard_error(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = report["per_query"]["who-harbour"]
+    now = report | {"per_query": {f"q{n}": copy.deepcopy(first) for n in range(12)}}
+    before = copy.deepcopy(now)
+    for each in now["per_query"].values():
+        each["answer"]["evidence@1"] = 0.0
+    tables.report(now | {"comparison": comparison(now, before)})
+    said = capsys.readouterr()
+    assert "Significant loss: evidence@1 fell from 1.0000 to 0.0000" in said.err
+    assert "q0: who reopened the harbour" in said.err
+    assert "evidence@1 1.00 → 0.00" in said.out
+    assert "and 2 more" in said.out

@@ -32,10 +32,11 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval lock clean FORCE
+.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock clean \
+    FORCE
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Settings: HOST=$(HOST) PORT=$(PORT) INDEX=$(INDEX) PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX)"
 	@echo "  TORCH_INDEX is the address of a package index with CPU builds of torch, which are smaller."
@@ -58,12 +59,13 @@ question:
 test: $(READY) ## run the tests, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-branch
 
-check: $(READY) ## what a change must pass: format, lint, types, layers, tests
+check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }
 	@echo "Lint";   $(BIN)/ruff check --quiet .
 	@echo "Types";  $(BIN)/mypy --no-error-summary
 	@echo "Layers"; $(BIN)/lint-imports > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
 	@echo "Tests";  $(MAKE) test
+	@echo "Answers"; $(MAKE) eval-check
 
 format: $(READY) ## put the code into the house format
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -71,6 +73,12 @@ format: $(READY) ## put the code into the house format
 
 eval: archive ## measure the answers: the project's own questions, or SET=FOLDER in BEIR form
 	@$(BIN)/rag eval $(if $(SET),'$(SET)',--index '$(INDEX)')
+
+eval-check: $(READY) ## fail if answers to the project's own questions got significantly worse
+	@$(BIN)/rag eval --articles seeds --compare eval/baseline.json --fail-on-loss
+
+baseline: $(READY) ## write what eval-check compares with anew, after a change that is meant
+	@$(BIN)/rag eval --articles seeds --write-baseline eval/baseline.json
 
 lock: ## write constraints.txt anew; torch stays as it is pinned there
 	@echo "Resolving in a new environment (takes a few minutes)"

@@ -163,5 +163,5 @@ def test_the_evaluation_readme_names_every_entry_of_a_report(tmp_path: Path) -> 
     report = evaluated(tmp_path).report
     plain = {"format", "set", "queries", "measures"}  # say all by their name
     entries = {*report, "comparison", *report["abstention"], *report["abstention"]["correctness"]}
-    missing = sorted(name for name in entries - plain - {"questions"} if f"`{name}" not in text)
+    missing = sorted(name for name in entries - plain - {"questions"} if f"{name}`" not in text)
     assert missing == []

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from rag.compare import comparison
+from rag.compare import comparison, require_comparable
 from rag.errors import InvalidRequest
 from rag.report import best, is_folder, read_report, report_file, write_baseline, write_report
+from rag.sets import open_set
 from tests.evaluated import evaluated
 
 
@@ -92,3 +93,11 @@ def test_the_best_stage_of_a_measure() -> None:
     report = {"stages": {"a": {"x": 0.5, "y": 1}, "b": {"x": 0.7, "y": 1}, "c": {"x": 0.7, "y": 1}}}
     assert [best(report, "x", stage) for stage in "abc"] == [False, True, True]
     assert not any(best(report, "y", stage) for stage in "abc")  # all are equal
+
+
+def test_the_committed_baseline_is_of_the_committed_questions() -> None:
+    own = Path(__file__).parents[1] / "eval"
+    opened = open_set(own / "questions.jsonl", None, max_text_bytes=1)
+    baseline = read_report(own / "baseline.json")
+    require_comparable(baseline, opened.name, opened.sha256)
+    assert baseline["per_query"].keys() == {each.id for each in opened.questions}

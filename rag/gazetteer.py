@@ -15,63 +15,62 @@ def _names(text: str) -> frozenset[str]:
 COUNTRIES = _names("""
 afghanistan, albania, algeria, andorra, angola, antigua, argentina, armenia, australia, austria,
 azerbaijan, bahamas, bahrain, bangladesh, barbados, belarus, belgium, belize, benin, bhutan,
-bolivia, bosnia, bosnia and herzegovina, botswana, brazil, britain, brunei, bulgaria,
-burkina faso, burma, burundi, cambodia, cameroon, canada, cape verde, central african republic,
-chad, chile, china, colombia, comoros, congo, costa rica, côte d'ivoire, croatia, cuba, cyprus,
-czech republic, czechia, czechoslovakia, denmark, djibouti, dominica, dominican republic,
-dr congo, east germany, east timor, ecuador, egypt, el salvador, england, equatorial guinea,
-eritrea, estonia, eswatini, ethiopia, fiji, finland, france, gabon, gambia, gaza, georgia, germany,
-ghana, great britain, greece, greenland, grenada, guatemala, guinea, guinea-bissau, guyana, haiti,
-holland, honduras, hong kong, hungary, iceland, india, indonesia, iran, iraq, ireland, israel,
-italy, ivory coast, jamaica, japan, jordan, kazakhstan, kenya, kiribati, korea, kosovo, kuwait,
-kyrgyzstan, laos, latvia, lebanon, lesotho, liberia, libya, liechtenstein, lithuania, luxembourg,
-macau, macedonia, madagascar, malawi, malaysia, maldives, mali, malta, mauritania, mauritius,
-mexico, micronesia, moldova, monaco, mongolia, montenegro, morocco, mozambique, myanmar, namibia,
-nauru, nepal, netherlands, new zealand, nicaragua, niger, nigeria, north korea, north macedonia,
-northern ireland, norway, oman, ottoman empire, pakistan, palau, palestine, panama,
-papua new guinea, paraguay, persia, peru, philippines, poland, portugal, prussia, puerto rico,
-qatar, romania, russia, russian federation, rwanda, samoa, san marino, saudi arabia, scotland,
-senegal, serbia, seychelles, siam, sierra leone, singapore, slovakia, slovenia, solomon islands,
-somalia, somaliland, south africa, south korea, south sudan, south vietnam, soviet union, spain,
-sri lanka, sudan, suriname, sweden, switzerland, syria, taiwan, tajikistan, tanzania, thailand,
-tibet, togo, tonga, trinidad and tobago, tunisia, turkey, turkmenistan, tuvalu, türkiye, u.k,
-u.k., u.s, u.s., u.s.a, u.s.a., uae, uganda, uk, ukraine, united arab emirates, united kingdom,
-united states, united states of america, uruguay, us, usa, ussr, uzbekistan, vanuatu, vatican,
-vatican city, venezuela, vietnam, wales, west germany, yemen, yugoslavia, zaire, zambia, zimbabwe
+bolivia, bosnia, bosnia and herzegovina, botswana, brazil, britain, brunei, bulgaria, burkina faso,
+burma, burundi, cambodia, cameroon, canada, cape verde, central african republic, chad, chile,
+china, colombia, comoros, congo, costa rica, croatia, cuba, cyprus, czech republic, czechia,
+czechoslovakia, côte d'ivoire, denmark, djibouti, dominica, dominican republic, dr congo, east
+germany, east timor, ecuador, egypt, el salvador, england, equatorial guinea, eritrea, estonia,
+eswatini, ethiopia, fiji, finland, france, gabon, gambia, gaza, georgia, germany, ghana, great
+britain, greece, greenland, grenada, guatemala, guinea, guinea-bissau, guyana, haiti, holland,
+honduras, hong kong, hungary, iceland, india, indonesia, iran, iraq, ireland, israel, italy, ivory
+coast, jamaica, japan, jordan, kazakhstan, kenya, kiribati, korea, kosovo, kuwait, kyrgyzstan,
+laos, latvia, lebanon, lesotho, liberia, libya, liechtenstein, lithuania, luxembourg, macau,
+macedonia, madagascar, malawi, malaysia, maldives, mali, malta, mauritania, mauritius, mexico,
+micronesia, moldova, monaco, mongolia, montenegro, morocco, mozambique, myanmar, namibia, nauru,
+nepal, netherlands, new zealand, nicaragua, niger, nigeria, north korea, north macedonia, northern
+ireland, norway, oman, ottoman empire, pakistan, palau, palestine, panama, papua new guinea,
+paraguay, persia, peru, philippines, poland, portugal, prussia, puerto rico, qatar, romania,
+russia, russian federation, rwanda, samoa, san marino, saudi arabia, scotland, senegal, serbia,
+seychelles, siam, sierra leone, singapore, slovakia, slovenia, solomon islands, somalia,
+somaliland, south africa, south korea, south sudan, south vietnam, soviet union, spain, sri lanka,
+sudan, suriname, sweden, switzerland, syria, taiwan, tajikistan, tanzania, thailand, tibet, togo,
+tonga, trinidad and tobago, tunisia, turkey, turkmenistan, tuvalu, türkiye, u.k, u.k., u.s, u.s.,
+u.s.a, u.s.a., uae, uganda, uk, ukraine, united arab emirates, united kingdom, united states,
+united states of america, uruguay, us, usa, ussr, uzbekistan, vanuatu, vatican, vatican city,
+venezuela, vietnam, wales, west germany, yemen, yugoslavia, zaire, zambia, zimbabwe
 """)
 
 REGIONS = _names("""
 abkhazia, acadia, adriatic, aegean, africa, alabama, alaska, alberta, aleppo, alps, alsace, amazon,
 america, anatolia, andalusia, andes, annam, antarctica, aquitaine, arabia, arctic, arizona,
 arkansas, asia, asia minor, assam, atlantic, australasia, bahia, bakhmut, balkans, balochistan,
-baltic, basra, bavaria, bengal, bihar, black sea, bohemia, borneo, bosporus, brandenburg,
-brittany, british columbia, burgundy, calabria, california, canary islands, cape colony,
-caribbean, carolina, cascadia, caspian, castile, catalonia, caucasus, central africa,
-central america, central asia, central europe, chechnya, chiapas, colorado, connecticut, corsica,
-crete, crimea, dagestan, dalmatia, darfur, delaware, donbas, donetsk, east africa, east asia,
-eastern europe, euphrates, eurasia, europe, flanders, florida, fujian, galicia, ganges, gascony,
-gaza strip, golan heights, guangdong, gujarat, gulf, hainan, hawaii, hebei, helmand, henan,
-himalayas, hokkaido, holy land, horn of africa, hunan, iberia, idaho, idlib, illinois,
-indian ocean, indiana, indochina, ingushetia, iowa, jalisco, java, jiangsu, kandahar, kansas,
-karnataka, kashmir, kentucky, kerala, khartoum, khorasan, khyber pakhtunkhwa, kivu, kunar,
-kurdistan, languedoc, lapland, latin america, levant, lombardy, lorraine, louisiana, luhansk,
-maghreb, maharashtra, maine, manchuria, manitoba, maryland, massachusetts, mediterranean,
-melanesia, mesopotamia, michigan, middle east, midlands, midwest, minnesota, mississippi,
-missouri, moluccas, montana, moravia, nagorno-karabakh, nangarhar, near east, nebraska, nevada,
-new brunswick, new england, new france, new hampshire, new jersey, new mexico, new south wales,
-newfoundland, nile, normandy, north africa, north america, north carolina, north dakota,
-north sea, northern europe, northwest territories, nova scotia, nubia, oaxaca, oceania,
-ohio, okinawa, oklahoma, ontario, oregon, pacific, pacific ocean, palatinate, papua, patagonia,
-pennsylvania, persian gulf, picardy, piedmont, polynesia, pomerania, provence, punjab, pyrenees,
-quebec, queensland, rajasthan, rakhine, red sea, rhine, rhineland, rhode island, rhodesia, rif,
-sahara, sahel, sardinia, saskatchewan, savoy, saxony, scandinavia, senegambia, siberia, sichuan,
-sicily, silesia, silicon valley, sinai, sindh, somme, south america, south asia, south australia,
-south carolina, south china sea, south dakota, south ossetia, southeast asia, southern africa,
-strait of hormuz, sub-saharan africa, suez canal, sumatra, swabia, tamil nadu, tasmania,
-tennessee, texas, thames, thrace, thuringia, tigray, transnistria, transylvania, tuscany, tyrol,
-ulster, urals, utah, uttar pradesh, vermont, volga, virginia, waziristan, west africa, west bank,
-west indies, west virginia, western australia, western europe, western sahara, wisconsin, wyoming,
-xinjiang, yangtze, yellow river, yorkshire, yucatán, yunnan, zhejiang, zululand
+baltic, basra, bavaria, bengal, bihar, black sea, bohemia, borneo, bosporus, brandenburg, british
+columbia, brittany, burgundy, calabria, california, canary islands, cape colony, caribbean,
+carolina, cascadia, caspian, castile, catalonia, caucasus, central africa, central america, central
+asia, central europe, chechnya, chiapas, colorado, connecticut, corsica, crete, crimea, dagestan,
+dalmatia, darfur, delaware, donbas, donetsk, east africa, east asia, eastern europe, euphrates,
+eurasia, europe, flanders, florida, fujian, galicia, ganges, gascony, gaza strip, golan heights,
+guangdong, gujarat, gulf, hainan, hawaii, hebei, helmand, henan, himalayas, hokkaido, holy land,
+horn of africa, hunan, iberia, idaho, idlib, illinois, indian ocean, indiana, indochina,
+ingushetia, iowa, jalisco, java, jiangsu, kandahar, kansas, karnataka, kashmir, kentucky, kerala,
+khartoum, khorasan, khyber pakhtunkhwa, kivu, kunar, kurdistan, languedoc, lapland, latin america,
+levant, lombardy, lorraine, louisiana, luhansk, maghreb, maharashtra, maine, manchuria, manitoba,
+maryland, massachusetts, mediterranean, melanesia, mesopotamia, michigan, middle east, midlands,
+midwest, minnesota, mississippi, missouri, moluccas, montana, moravia, nagorno-karabakh, nangarhar,
+near east, nebraska, nevada, new brunswick, new england, new france, new hampshire, new jersey, new
+mexico, new south wales, newfoundland, nile, normandy, north africa, north america, north carolina,
+north dakota, north sea, northern europe, northwest territories, nova scotia, nubia, oaxaca,
+oceania, ohio, okinawa, oklahoma, ontario, oregon, pacific, pacific ocean, palatinate, papua,
+patagonia, pennsylvania, persian gulf, picardy, piedmont, polynesia, pomerania, provence, punjab,
+pyrenees, quebec, queensland, rajasthan, rakhine, red sea, rhine, rhineland, rhode island,
+rhodesia, rif, sahara, sahel, sardinia, saskatchewan, savoy, saxony, scandinavia, senegambia,
+siberia, sichuan, sicily, silesia, silicon valley, sinai, sindh, somme, south america, south asia,
+south australia, south carolina, south china sea, south dakota, south ossetia, southeast asia,
+southern africa, strait of hormuz, sub-saharan africa, suez canal, sumatra, swabia, tamil nadu,
+tasmania, tennessee, texas, thames, thrace, thuringia, tigray, transnistria, transylvania, tuscany,
+tyrol, ulster, urals, utah, uttar pradesh, vermont, virginia, volga, waziristan, west africa, west
+bank, west indies, west virginia, western australia, western europe, western sahara, wisconsin,
+wyoming, xinjiang, yangtze, yellow river, yorkshire, yucatán, yunnan, zhejiang, zululand
 """)
 
 CITIES = _names("""
@@ -83,7 +82,7 @@ bern, bilbao, birmingham, bishkek, bogotá, bologna, bombay, bonn, bordeaux, bos
 bratislava, brazzaville, bremen, brisbane, bristol, brussels, bucharest, budapest, buenos aires,
 bujumbura, calcutta, calgary, canberra, canterbury, caracas, cardiff, casablanca, charleston,
 chengdu, chennai, chicago, chittagong, chongqing, christchurch, cincinnati, cleveland, cologne,
-colombo, conakry, constantinople, copenhagen, cordoba, cork, crocus city hall, dakar, dallas,
+colombo, conakry, constantinople, copenhagen, cordoba, cork, crocus city hall, d.c., dakar, dallas,
 damascus, dar es salaam, darwin, davos, delhi, denver, derna, detroit, dhaka, dijon, dnipro, doha,
 donetsk, dresden, dubai, dublin, durban, dushanbe, düsseldorf, edinburgh, edmonton, erbil,
 faisalabad, fallujah, florence, frankfurt, freetown, fukushima, gaborone, gaza city, gdansk,
@@ -91,32 +90,32 @@ geneva, genoa, georgetown, ghent, glasgow, goma, gothenburg, granada, guadalajar
 guatemala city, haifa, halifax, hamburg, hamilton, hanoi, harare, havana, helsinki, herat,
 hiroshima, ho chi minh city, homs, honolulu, houston, hyderabad, incheon, innsbruck, islamabad,
 istanbul, izmir, jaipur, jakarta, jalalabad, jeddah, jenin, jerusalem, johannesburg, juba, kabul,
-kampala, kandahar, kano, karachi, kathmandu, kazan, kharkiv, kherson, khartoum, kigali, kingston,
-kinshasa, kobani, kolkata, krakow, kraków, kuala lumpur, kunduz, kuwait city, kyiv, kiev, kyoto,
-la paz, lagos, lahore, lausanne, leeds, leicester, leipzig, leningrad, lhasa, libreville, lille,
-lilongwe, lima, limoges, lisbon, liverpool, ljubljana, lomé, london, los angeles, luanda, lucknow,
-lusaka, lviv, lyon, lyons, madras, madrid, malé, managua, manama, manaus, manchester, mandalay,
-manila, maputo, mariupol, marrakech, marseille, mashhad, mazar-i-sharif, mecca, medellín, medina,
-melbourne, memphis, mexico city, miami, milan, milwaukee, minneapolis, minsk, mogadishu, mombasa,
-monrovia, monterrey, montevideo, montpellier, montreal, moscow, mosul, multan, mumbai, munich,
-nablus, nagasaki, nagoya, nairobi, nanjing, nantes, naples, nashville, nassau, naypyidaw,
-n'djamena, new delhi, new orleans, new rochelle, new york, new york city, newcastle, niamey,
-nicosia, nouakchott, nottingham, novosibirsk, nuremberg, odesa, odessa, oran, osaka, osh, oslo,
+kampala, kandahar, kano, karachi, kathmandu, kazan, kharkiv, khartoum, kherson, kiev, kigali,
+kingston, kinshasa, kobani, kolkata, krakow, kraków, kuala lumpur, kunduz, kuwait city, kyiv,
+kyoto, la paz, lagos, lahore, lausanne, leeds, leicester, leipzig, leningrad, lhasa, libreville,
+lille, lilongwe, lima, limoges, lisbon, liverpool, ljubljana, lomé, london, los angeles, luanda,
+lucknow, lusaka, lviv, lyon, lyons, madras, madrid, malé, managua, manama, manaus, manchester,
+mandalay, manila, maputo, mariupol, marrakech, marseille, mashhad, mazar-i-sharif, mecca, medellín,
+medina, melbourne, memphis, mexico city, miami, milan, milwaukee, minneapolis, minsk, mogadishu,
+mombasa, monrovia, monterrey, montevideo, montpellier, montreal, moscow, mosul, multan, mumbai,
+munich, n'djamena, nablus, nagasaki, nagoya, nairobi, nanjing, nantes, naples, nashville, nassau,
+naypyidaw, new delhi, new orleans, new rochelle, new york, new york city, newcastle, niamey,
+nicosia, nottingham, nouakchott, novosibirsk, nuremberg, odesa, odessa, oran, osaka, osh, oslo,
 ottawa, ouagadougou, oxford, palermo, palmyra, panama city, paramaribo, paris, peking, perth,
-peshawar, philadelphia, phnom penh, phoenix, pittsburgh, plymouth, pokrovsk, port-au-prince,
-port sudan, portland, porto, potsdam, prague, praia, pretoria, pristina, pyongyang, qom,
-quebec city, quetta, quito, rabat, rafah, ramallah, raqqa, rawalpindi, recife, reykjavik, riga,
-rio de janeiro, riyadh, rome, rostov, rotterdam, rouen, sacramento, salzburg, samarkand, san diego,
-san francisco, san josé, san juan, san salvador, sanaa, santiago, santo domingo, são paulo,
-sarajevo, seattle, seoul, seville, shanghai, sheffield, shenzhen, skopje, sochi, sofia,
-southampton, srebrenica, srinagar, st petersburg, st. louis, st. petersburg, stockholm,
-strasbourg, stuttgart, surat, suva, sydney, tabriz, taipei, tallinn, tampa, tampico, tashkent,
-tbilisi, tegucigalpa, tehran, tel aviv, the hague, thessaloniki, tianjin, tijuana, timbuktu,
-tirana, tokyo, toronto, torkham, toulouse, tripoli, troy, tunis, turin, ulaanbaatar, utrecht,
-valencia, valletta, vancouver, venice, versailles, vicksburg, victoria, vienna, vientiane,
-vilnius, vladivostok, volgograd, warsaw, washington, washington d.c., washington dc,
-washington, d.c., wellington, westminster, wichita, windhoek, winnipeg, wuhan, xian, yamoussoukro,
-yangon, yaoundé, yerevan, yokohama, york, zagreb, zanzibar, zaporizhzhia, zurich, zürich
+peshawar, philadelphia, phnom penh, phoenix, pittsburgh, plymouth, pokrovsk, port sudan,
+port-au-prince, portland, porto, potsdam, prague, praia, pretoria, pristina, pyongyang, qom, quebec
+city, quetta, quito, rabat, rafah, ramallah, raqqa, rawalpindi, recife, reykjavik, riga, rio de
+janeiro, riyadh, rome, rostov, rotterdam, rouen, sacramento, salzburg, samarkand, san diego, san
+francisco, san josé, san juan, san salvador, sanaa, santiago, santo domingo, sarajevo, seattle,
+seoul, seville, shanghai, sheffield, shenzhen, skopje, sochi, sofia, southampton, srebrenica,
+srinagar, st petersburg, st. louis, st. petersburg, stockholm, strasbourg, stuttgart, surat, suva,
+sydney, são paulo, tabriz, taipei, tallinn, tampa, tampico, tashkent, tbilisi, tegucigalpa, tehran,
+tel aviv, the hague, thessaloniki, tianjin, tijuana, timbuktu, tirana, tokyo, torkham, toronto,
+toulouse, tripoli, troy, tunis, turin, ulaanbaatar, utrecht, valencia, valletta, vancouver, venice,
+versailles, vicksburg, victoria, vienna, vientiane, vilnius, vladivostok, volgograd, warsaw,
+washington, washington d.c., washington dc, wellington, westminster, wichita, windhoek, winnipeg,
+wuhan, xian, yamoussoukro, yangon, yaoundé, yerevan, yokohama, york, zagreb, zanzibar,
+zaporizhzhia, zurich, zürich
 """)
 
 PLACES = COUNTRIES | REGIONS | CITIES
@@ -126,10 +125,15 @@ airport, archipelago, avenue, basin, bay, beach, borough, bridge, canal, canyon,
 cathedral, channel, city, coast, colony, corridor, county, creek, crossing, delta, desert,
 district, empire, estuary, falls, forest, fort, glacier, gulf, harbor, harbour, heights, hill,
 hills, island, islands, isle, isles, isthmus, kingdom, lake, lakes, mount, mountain, mountains,
-neighborhood, neighbourhood, ocean, oblast, palace, park, pass, peninsula, plain, plains, plateau,
+neighborhood, neighbourhood, oblast, ocean, palace, park, pass, peninsula, plain, plains, plateau,
 port, prefecture, prison, province, provinces, region, republic, reservoir, ridge, river, road,
-sea, shore, square, stadium, station, state, states, strait, straits, street, suburb, temple,
+sea, shore, square, stadium, state, states, station, strait, straits, street, suburb, temple,
 territories, territory, town, township, tunnel, valley, village, volcano, woods
+""")
+
+PLACE_FIRST_WORDS = _names("""
+bay, camp, cape, el, fort, gulf, isle, lake, las, los, mont, monte, mount, mt, mt., port, puerto,
+rio, river, saint-denis, san, santa, sierra, strait, são, tel, villa
 """)
 
 ORGANISATION_WORDS = _names("""
@@ -145,28 +149,50 @@ institute, institution, intelligence, international, journal, laboratories, labo
 legion, liberals, ltd, ltd., media, militia, ministry, mission, monitor, movement, museum, navy,
 network, networks, news, observatory, office, organisation, organization, parliament, partners,
 party, patrol, police, post, press, radio, reform, regiment, republicans, school, secretariat,
-senate, service, services, society, staff, studios, syndicate, taskforce, team, telecom,
-telegraph, television, times, tribunal, trust, union, united, university, watch, works
+senate, service, services, society, staff, studios, syndicate, taskforce, team, telecom, telegraph,
+television, times, tribunal, trust, union, united, university, watch, works
 """)
 
 ORGANISATIONS = _names("""
-al jazeera, al qaeda, al-jazeera, al-nusra, al-qaeda, al-qaida, al-shabaab, amazon, amnesty,
-apple, associated press, boko haram, boeing, capitol, daesh, downing street, duma, european union,
-eurostat, facebook, fatah, federal reserve, foreign office, gazprom, google, greenpeace, haqqani,
-hamas, hezbollah, hizbollah, houthis, huthis, interpol, is-k, isis-k, islamic emirate,
-islamic jihad, islamic state, kremlin, knesset, meta, microsoft, mossad, nato, netflix, opec,
-pentagon, red crescent, red cross, reuters, rosneft, samsung, security council, shabaab, soviets,
-state duma, supreme court, taliban, tesla, toyota, treasury, twitter, unesco, unicef,
-united nations, viet cong, volkswagen, wagner, whitehall, white house, world bank, xinhua, allies,
-african union, arab league, european commission, european parliament, european council,
-house of commons, house of lords, house of representatives, court of justice, general assembly
+african union, al jazeera, al qaeda, al-jazeera, al-nusra, al-qaeda, al-qaida, al-shabaab, allies,
+amazon, amnesty, apple, arab league, associated press, boeing, boko haram, capitol, court of
+justice, daesh, downing street, duma, european commission, european council, european parliament,
+european union, eurostat, facebook, fatah, federal reserve, foreign office, gazprom, general
+assembly, google, greenpeace, hamas, haqqani, hezbollah, hizbollah, house of commons, house of
+lords, house of representatives, houthis, huthis, interpol, is-k, isis-k, islamic emirate, islamic
+jihad, islamic state, knesset, kremlin, meta, microsoft, mossad, nato, netflix, opec, pentagon, red
+crescent, red cross, reuters, rosneft, samsung, security council, shabaab, soviets, state duma,
+supreme court, taliban, tesla, toyota, treasury, twitter, unesco, unicef, united nations, viet
+cong, volkswagen, wagner, white house, whitehall, world bank, xinhua
+""")
+
+PEOPLES = _names("""
+afghan, african, albanian, algerian, american, anglo-saxon, arab, arabian, argentine, armenian,
+asian, assyrian, australian, austrian, azerbaijani, azeri, babylonian, bavarian, belarusian,
+belgian, bengali, berber, bolivian, bolshevik, bosnian, brazilian, breton, british, briton,
+bulgarian, burmese, byzantine, calvinist, cambodian, canadian, catalan, catholic, celt, chechen,
+chilean, chinese, christian, colombian, communist, congolese, conservative, copt, cossack, croat,
+croatian, crusader, cuban, cypriot, czech, dane, danish, democrat, druze, dutch, egyptian, emirati,
+english, ethiopian, european, filipino, finn, finnish, fleming, flemish, frank, frankish, french,
+gaul, georgian, german, germanic, ghanaian, greek, hazara, hindu, huguenot, hun, hungarian,
+icelandic, igbo, indian, indonesian, iranian, iraqi, irish, islamist, israeli, israelite, italian,
+jamaican, japanese, jew, jewish, jihadist, jordanian, kazakh, kenyan, korean, kosovan, kurd,
+kurdish, kuwaiti, kyrgyz, lebanese, libyan, lithuanian, lombard, lutheran, malay, malaysian,
+mexican, mongol, mongolian, moor, moroccan, muslim, native, nazi, nepali, nigerian, nordic, norman,
+norse, norwegian, oromo, ottoman, pakistani, palestinian, pashtun, persian, peruvian, phoenician,
+pole, polish, portuguese, protestant, prussian, punjabi, puritan, republican, rohingya, roman,
+romanian, russian, rwandan, saudi, saxon, scandinavian, scot, scottish, serb, serbian, shia,
+shiite, sikh, slav, slavic, slovak, slovene, somali, soviet, spaniard, spanish, sudanese, sunni,
+swede, swedish, swiss, syrian, taiwanese, tajik, tamil, tatar, thai, tibetan, tigrayan, tunisian,
+turk, turkish, turkmen, tutsi, ugandan, uighur, ukrainian, uyghur, uzbek, vandal, venezuelan,
+vietnamese, viking, visigoth, welsh, yazidi, yemeni, yoruba, zionist, zulu
 """)
 
 # Acronyms that name no organisation.
 NO_ORGANISATION = _names("""
-ad, am, bc, bce, ce, ceo, cfo, covid, dna, dr, faq, gdp, gmt, gps, hiv, ied, ii, iii, iv, ix, mp,
-mps, mr, mrs, ms, ngo, ngos, ok, phd, pm, rna, tv, usd, utc, ufo, vat, vi, vii, viii, vip, xi,
-xii, xiii, xiv, xv, xvi, xviii, sms, pdf, html, http, aids, ww, wwi, wwii, op, st, bbl, mph, id
+ad, aids, am, bbl, bc, bce, ce, ceo, cfo, covid, dna, dr, faq, gdp, gmt, gps, hiv, html, http, id,
+ied, ii, iii, iv, ix, mp, mph, mps, mr, mrs, ms, ngo, ngos, ok, op, pdf, phd, pm, rna, sms, st, tv,
+ufo, usd, utc, vat, vi, vii, viii, vip, ww, wwi, wwii, xi, xii, xiii, xiv, xv, xvi, xviii
 """)
 
 TITLES = _names("""
@@ -176,7 +202,7 @@ commissioner, congressman, congresswoman, constable, corporal, count, countess, 
 deputy, detective, director, doctor, dr, dr., duchess, duke, earl, emir, emperor, empress, envoy,
 foreign, gen, gen., general, gov., governor, governor-general, grand, imam, inspector, judge,
 justice, kaiser, khan, king, lady, lieutenant, lord, lt, lt., maj., major, marquess, marquis,
-marshal, mayor, minister, miss, monsieur, mr, mr., mrs, mrs., ms, ms., mullah, mufti, officer,
+marshal, mayor, minister, miss, monsieur, mr, mr., mrs, mrs., ms, ms., mufti, mullah, officer,
 pastor, pharaoh, pope, premier, president, prime, prince, princess, prof, prof., professor,
 prosecutor, queen, rabbi, rep., representative, rev, rev., reverend, saint, sec., secretary,
 secretary-general, sen., senator, sergeant, sgt., shah, sheikh, sheriff, sir, spokesman,
@@ -185,48 +211,53 @@ spokesperson, spokeswoman, sultan, superintendent, tsar, vice, vice-president, v
 
 # Words of an office that may stand in small letters before or after a name.
 ROLES = TITLES | _names("""
-activist, actor, actress, adviser, advisor, aide, analyst, artist, astronaut, attorney, author,
-boss, candidate, ceo, chair, co-founder, coach, columnist, composer, defender, diplomat, economist,
-editor, engineer, explorer, expert, father, founder, founding, head, heir, historian, husband,
-inventor, journalist, lawyer, lawmaker, leader, mathematician, merchant, missionary, monk, mother,
-negotiator, novelist, official, philosopher, physician, physicist, player, poet, politician,
-preacher, priest, reformer, reporter, researcher, ruler, scholar, scientist, singer, sister, son,
-daughter, strategist, striker, teacher, theologian, victim, widow, wife, winner, writer
+activist, actor, actress, adviser, advisor, aide, ally, analyst, artist, astronaut, attorney,
+author, boss, candidate, captive, ceo, chair, co-founder, coach, columnist, composer, cousin,
+daughter, defender, diplomat, economist, editor, engineer, expert, explorer, father, fiancé,
+fiancée, founder, founding, grandfather, grandson, head, heir, historian, husband, inventor,
+journalist, lawmaker, lawyer, leader, mathematician, merchant, missionary, monk, mother,
+negotiator, nephew, niece, novelist, official, philosopher, physician, physicist, player, poet,
+politician, preacher, priest, reformer, reporter, researcher, rival, ruler, scholar, scientist,
+singer, sister, son, strategist, striker, suspect, teacher, theologian, uncle, victim, widow, wife,
+winner, writer
 """)
 
 # Ordinary words and adjectives that are written with a capital but name no person by themselves.
 ORDINARY = _names("""
-act, acts, age, agreement, ancient, april, article, atlantic, august, award, battle, bible,
-book, bill, british, capital, case, central, century, charter, chief, christian, christianity,
-christmas, church, civil, code, cold, congress, constitution, convention, crisis, cup, dark, day,
-december, declaration, deep, directive, doha, dynasty, early, earth, east, easter, eastern,
-economic, edict, eid, english, european, executive, federal, february, first, foreign, former, fort,
-french, friday, games, general, german, god, golden, grand, great, greek, high, holy, house,
-human, international, islam, january, jewish, july, june, late, latin, law, lower, march, may,
-medieval, middle, military, minister, modern, monday, moon, muslim, national, new, nobel, north,
-northern, november, october, old, olympic, olympics, operation, order, pact, plan, political,
-presidential, prize, protestant, public, ramadan, reformation, renaissance, resolution, revolution,
-right, roman, royal, russian, saturday, second, section, september, seven, social, south,
-southern, soviet, spanish, special, state, sunday, sun, super, supreme, third, three, thursday,
-treaty, tuesday, two, upper, war, wars, wednesday, west, western, white, wikipedia, world, years
+act, acts, age, agreement, ancient, april, article, atlantic, august, award, battle, bible, bill,
+book, british, capital, case, central, century, charter, chief, christian, christianity, christmas,
+church, civil, code, cold, congress, constitution, convention, crisis, cup, dark, day, december,
+declaration, deep, directive, doha, duchy, dynasty, early, earth, east, easter, eastern, economic,
+edict, eid, electorate, english, european, executive, february, federal, first, foreign, former,
+fort, french, friday, games, general, german, god, golden, grand, great, greek, high, holy, house,
+human, international, islam, january, jewish, july, june, late, latin, law, laws, low, lower,
+march, massacre, may, medieval, middle, military, minister, modern, monday, moon, muslim, national,
+new, nobel, north, northern, november, october, old, olympic, olympics, operation, order, pact,
+plan, political, presidential, prize, protestant, public, ramadan, reform, reformation,
+renaissance, resolution, revolution, right, rights, roman, royal, russian, saturday, second,
+section, september, seven, siege, social, south, southern, soviet, spanish, special, state, sun,
+sunday, super, supreme, third, three, thursday, treaty, tuesday, two, upper, war, wars, wednesday,
+west, western, white, wikipedia, world, years
 """)
 
 # Words that begin a sentence, or stand before a name there, without being part of it.
 FUNCTION_WORDS = _names("""
-a, about, above, according, across, after, again, against, all, along, already, also, although,
-among, an, and, another, any, are, around, as, asked, at, back, because, before, behind, being,
-below, beside, besides, between, both, but, by, can, citing, consequently, could, currently,
-despite, did, do, does, down, due, during, each, earlier, either, even, eventually, every, few,
+a, about, above, according, across, added, after, again, against, all, along, already, also,
+although, among, an, analysts, and, another, any, anybody, anyone, anything, are, around, as,
+asked, at, back, because, before, behind, being, below, beside, besides, between, born, both, but,
+by, called, can, citing, consequently, could, currently, despite, did, do, does, down, due, during,
+each, earlier, either, even, eventually, every, everybody, everyone, everything, experts, few,
 finally, five, following, for, four, from, further, furthermore, given, had, has, have, he, hence,
-her, here, his, how, however, i, if, in, indeed, initially, inside, instead, into, is, it, its,
-last, later, led, less, like, many, meanwhile, more, moreover, most, much, my, near, nearly,
-neither, nevertheless, no, nor, not, now, of, off, often, on, once, one, only, or, other, others,
-our, out, over, overall, per, perhaps, recently, several, she, similarly, since, six, so, some,
-soon, still, such, ten, than, that, the, their, them, then, there, therefore, these, they, this,
-those, though, through, throughout, thus, till, to, today, together, tonight, toward, towards,
-twice, under, unlike, until, up, upon, using, was, we, were, what, when, where, whereas, whether,
-which, while, who, whom, whose, why, will, with, within, without, would, yes, yesterday, yet,
-you, your, speaking, born, added, named, called, including
+her, here, his, how, however, i, if, in, including, indeed, initially, inside, instead, into, is,
+it, its, last, later, led, less, like, many, meanwhile, more, moreover, most, much, my, named,
+near, nearly, neither, nevertheless, no, nobody, none, nor, not, nothing, now, of, off, officials,
+often, on, once, one, only, opposition, or, other, others, our, out, over, overall, people, per,
+perhaps, recently, researchers, residents, scientists, several, she, similarly, since, six, so,
+some, somebody, someone, something, soon, speaking, still, such, ten, than, that, the, their, them,
+then, there, therefore, these, they, this, those, though, through, throughout, thus, till, to,
+today, together, tonight, toward, towards, twice, under, unlike, until, up, upon, using, was, we,
+were, what, when, where, whereas, whether, which, while, who, whom, whose, why, will, with, within,
+without, witnesses, would, yes, yesterday, yet, you, your
 """)
 
 GIVEN_NAMES = _names("""
@@ -241,12 +272,12 @@ catherine, charles, charlie, charlotte, chen, chris, christian, christina, chris
 christopher, claire, clara, claude, claudia, colin, craig, cyril, cyrus, daniel, daniela, darius,
 david, deborah, deng, denis, dennis, diana, diane, diego, dietrich, dimitri, dmitri, dmitry,
 dominic, don, donald, donna, doris, dorothy, douglas, ebrahim, edgar, edmund, eduardo, edward,
-edwin, elena, eleanor, eli, elias, elisabeth, elizabeth, ellen, elon, emma, emily, emmanuel,
+edwin, eleanor, elena, eli, elias, elisabeth, elizabeth, ellen, elon, emily, emma, emmanuel,
 emmerson, enrique, eric, erik, ernest, ernst, esther, eugene, eva, eve, evelyn, farid, fatima,
-felix, ferdinand, fernando, fiona, fidel, florence, frances, francesco, francis, francisco,
-francois, françois, frank, franklin, franz, fred, frederick, friedrich, fumio, fyodor, gabriel,
+felix, ferdinand, fernando, fidel, fiona, florence, frances, francesco, francis, francisco,
+francois, frank, franklin, franz, françois, fred, frederick, friedrich, fumio, fyodor, gabriel,
 gary, gavin, geoffrey, georg, george, georges, gerald, gerard, gerhard, giorgia, giovanni,
-giuseppe, gordon, grace, graham, greg, gregory, guillaume, guido, gustav, hamid, hans, harold,
+giuseppe, gordon, grace, graham, greg, gregory, guido, guillaume, gustav, hamid, hans, harold,
 harriet, harry, hasan, hassan, heather, hector, heinrich, helen, helmut, henri, henry, herbert,
 herman, hermann, hillary, hiroshi, howard, hu, hubert, hugh, hugo, hussein, ian, ibrahim, igor,
 ilham, ilya, imran, indira, ingrid, irene, isaac, isabel, isabella, ismail, ivan, jack, jackie,
@@ -259,26 +290,26 @@ kevin, khalid, khalil, kim, klaus, kofi, konstantin, kumar, kwame, larry, lars, 
 laurent, lawrence, leo, leon, leonard, leonid, leopold, leslie, lewis, li, liam, linda, lionel,
 lisa, liu, liz, lloyd, lorenzo, louis, louise, lucas, lucy, ludwig, luis, luiz, luke, lydia,
 madeleine, magnus, mahmood, mahmoud, malala, malcolm, manuel, mao, marc, marcel, marco, marcus,
-margaret, maria, mariam, marie, marina, mario, marine, marion, mark, martha, martin, mary, maryam,
-mathieu, matteo, matthew, matthias, maurice, max, maxim, megan, mehmet, mehdi, melissa, michael,
-michel, michelle, miguel, mike, mikhail, milan, mirza, mitch, mohamed, mohammad, mohammed, mohsen,
-moise, monica, moses, mohandas, muammar, muhammad, muhammadu, mustafa, nadia, nana, nancy,
+margaret, maria, mariam, marie, marina, marine, mario, marion, mark, martha, martin, mary, maryam,
+mathieu, matteo, matthew, matthias, maurice, max, maxim, megan, mehdi, mehmet, melissa, michael,
+michel, michelle, miguel, mike, mikhail, milan, mirza, mitch, mohamed, mohammad, mohammed,
+mohandas, mohsen, moise, monica, moses, muammar, muhammad, muhammadu, mustafa, nadia, nana, nancy,
 narendra, nasser, natalia, nathan, neil, nelson, nguyen, nicholas, nick, nicola, nicolas, nicole,
 nigel, nikita, nikol, nikolai, noah, noel, nora, norman, nuri, olaf, oleg, oleksandr, olga, oliver,
-olivia, olof, omar, oscar, osama, otto, pablo, pamela, patricia, patrick, paul, paula, pavel,
-pedro, penny, pervez, peter, petr, petro, philip, philippe, phil, pierre, pieter, piotr, qasem,
-rachel, rafael, raj, rahul, ralph, ramzan, rashid, raymond, rebecca, recep, reza, ricardo,
-richard, rishi, rita, robert, roberto, robin, rodrigo, rodrigue, roger, roland, ron, ronald, rosa,
-ross, roy, rudolf, rupert, russell, ruth, ryan, saad, saddam, sadyr, saeed, salim, salman, salvador,
-sam, samantha, samir, samuel, sandra, sanjay, sara, sarah, scott, sean, sebastian, serge, sergei,
+olivia, olof, omar, osama, oscar, otto, pablo, pamela, patricia, patrick, paul, paula, pavel,
+pedro, penny, pervez, peter, petr, petro, phil, philip, philippe, pierre, pieter, piotr, qasem,
+rachel, rafael, rahul, raj, ralph, ramzan, rashid, raymond, rebecca, recep, reza, ricardo, richard,
+rishi, rita, robert, roberto, robin, rodrigo, rodrigue, roger, roland, ron, ronald, rosa, ross,
+roy, rudolf, rupert, russell, ruth, ryan, saad, saddam, sadyr, saeed, salim, salman, salvador, sam,
+samantha, samir, samuel, sandra, sanjay, sara, sarah, scott, sean, sebastian, serge, sergei,
 sergey, sergio, sergiy, shane, sharon, shehbaz, shinzo, shirin, sigmund, silvio, simon, sofia,
 sonia, sophia, sophie, stacey, stanley, stefan, stella, stephan, stephanie, stephen, steve, steven,
 stuart, sue, suleiman, sun, susan, svetlana, sylvia, tamim, tanya, tariq, tayyip, ted, teresa,
 terry, thabo, theodore, theresa, thomas, tim, timothy, todd, tom, tomas, tony, tracy, tsai, uhuru,
-ulrich, umar, ursula, usman, valentina, valery, vasily, vera, viktor, victor, vikram,
-vincent, virgil, vitali, vladimir, volker, volodymyr, walter, wang, warren, wayne, wendy, werner,
-wilhelm, will, william, winston, wolfgang, xi, yahya, yasser, yevgeny, yitzhak, yoko, yoshihide,
-yuri, yusuf, yuval, yves, zalmay, zbigniew, zhang, zhao, zhou, zoe, zohran
+ulrich, umar, ursula, usman, valentina, valery, vasily, vera, victor, vikram, viktor, vincent,
+virgil, vitali, vladimir, volker, volodymyr, walter, wang, warren, wayne, wendy, werner, wilhelm,
+will, william, winston, wolfgang, xi, yahya, yasser, yevgeny, yitzhak, yoko, yoshihide, yuri,
+yusuf, yuval, yves, zalmay, zbigniew, zhang, zhao, zhou, zoe, zohran
 """)
 
 # Words after a name that only a person, or someone spoken of as one, does.
@@ -286,12 +317,12 @@ PERSON_VERBS = _names("""
 accused, acknowledged, added, admitted, advised, agreed, announced, answered, apologised,
 apologized, appealed, argued, arrived, asked, asserted, assured, became, began, believed, born,
 claimed, commented, complained, conceded, concluded, condemned, confirmed, criticised, criticized,
-declared, declined, demanded, denied, denounced, described, died, discovered, dismissed, emphasised,
-emphasized, estimated, expected, explained, expressed, feared, founded, hailed, himself, herself,
-hoped, insisted, invented, invited, joined, knew, lamented, launched, led, married, met, moved,
-noted, observed, ordered, pledged, pointed, praised, predicted, proclaimed, promised, proposed,
-quipped, recalled, refused, rejected, remarked, repeated, replied, reported, resigned, responded,
-returned, revealed, ruled, said, says, saw, sent, signed, spoke, stated, stressed, studied,
-succeeded, suggested, testified, thanked, thinks, thought, told, took, tweeted, urged, visited,
-vowed, wanted, warned, warns, went, won, wrote, writes
+declared, declined, demanded, denied, denounced, described, died, discovered, dismissed,
+emphasised, emphasized, estimated, expected, explained, expressed, feared, founded, hailed,
+herself, himself, hoped, insisted, invented, invited, joined, knew, lamented, launched, led,
+married, met, moved, noted, observed, ordered, pledged, pointed, praised, predicted, proclaimed,
+promised, proposed, quipped, recalled, refused, rejected, remarked, repeated, replied, reported,
+resigned, responded, returned, revealed, ruled, said, saw, says, sent, signed, spoke, stated,
+stressed, studied, succeeded, suggested, testified, thanked, thinks, thought, told, took, tweeted,
+urged, visited, vowed, wanted, warned, warns, went, won, writes, wrote
 """)

@@ -18,7 +18,9 @@ from rag.gazetteer import (
     ORDINARY,
     ORGANISATION_WORDS,
     ORGANISATIONS,
+    PEOPLES,
     PERSON_VERBS,
+    PLACE_FIRST_WORDS,
     PLACE_WORDS,
     PLACES,
     ROLES,
@@ -30,6 +32,11 @@ Found = tuple[Kind, int, int]
 
 LONGEST_NAME_WORDS = 7
 """A longer run of capitals is a headline: only the names known by heart are believed in it."""
+
+LONGEST_KNOWN_WORDS = 4
+LONGEST_PERSON_WORDS = 4
+LONGEST_ACRONYM = 6
+CUE_CHARACTERS = 24  # before a name, enough for the word before it
 
 _LATIN_GREEK_CYRILLIC = 0x530
 _UPPER = "".join(
@@ -47,11 +54,20 @@ _PARTICLE = (
     r"|la|le|zu|y|e)"
 )
 _RUN = re.compile(rf"(?<!\w){_WORD}(?: (?:{_PARTICLE} ){{0,3}}{_WORD})*")
-_BEFORE = re.compile(r"([\w-]+),? (?:the )?$")
-_AFTER = re.compile(r"(?:,? (?:who |has |had |also |later |first )?([a-z]+))?")
+_AFTER = re.compile(
+    r"(?=,? (?P<next>[a-z]+))?(?=,? (?:who |has |had |also |later |first )?(?P<verb>[a-z]+))?"
+    r"(?:, (?:an?|the|his|her|\w+['’]s?) (?P<role>[\w -]{1,40}))?"
+)
+_POSSESSIVE = re.compile(r"['’]s\b")
 _INITIAL = re.compile(rf"[{_UPPER}]\.")
+_WORDS = re.compile(r"[^ ]+")
 _PLACE_CUES = frozenset({"in", "near", "at", "from", "around", "outside", "across"})
-_PARTICLES = frozenset(_PARTICLE[3:-1].split("|")) - {"of", "for", "the"}
+_PERSON_CUES = frozenset({"by", "with", "under", "against"})
+_PERSON_PARTICLES = frozenset(_PARTICLE[3:-1].split("|")) - {"of", "for", "la", "le", "el"}
+_NOT_FIRST = FUNCTION_WORDS | {"of", "for"}
+_NO_PERSON = ORDINARY | ORGANISATION_WORDS | PLACE_WORDS | PEOPLES
+
+Words = list[tuple[str, int, int]]
 
 
 def names(text: str) -> Iterator[Found]:
@@ -62,35 +78,36 @@ def names(text: str) -> Iterator[Found]:
         yield from _run(text, words, initial=initial)
 
 
-_WORDS = re.compile(r"[^ ]+")
-Words = list[tuple[str, int, int]]
-
-
 def _run(text: str, words: Words, *, initial: bool) -> Iterator[Found]:
     """The names in one run of capitals."""
-    while words and words[0][0].lower() in FUNCTION_WORDS:
+    while words and words[0][0].lower() in _NOT_FIRST:
         words = words[1:]
         initial = False
-    while words and words[0][0] in ("of", "for", "the"):
-        words = words[1:]
     if not words:
         return
     lower = [word.lower() for word, _, _ in words]
-    start, end = words[0][1], words[-1][2]
-    if kind := _known(" ".join(lower)):
-        yield kind, start, end
-    elif len(words) > LONGEST_NAME_WORDS and "of" not in lower:
-        yield from _parts(words, lower)
-    elif kind := _by_head(lower):
-        yield kind, start, end
-    elif kind := _by_title(lower):
+    if kind := _whole(text, words, lower, initial=initial):
+        yield kind, words[0][1], words[-1][2]
+    elif any(word in TITLES for word in lower[:-1]) and len(words) <= LONGEST_NAME_WORDS:
         yield from _titled(words, lower)
-    elif "of" in lower or "for" in lower:
-        yield from _parts(words, lower)
-    elif kind := _single(text, words[0], initial) if len(words) == 1 else _several(words, lower):
-        yield kind, start, end
+    elif "of" in lower:
+        at = lower.index("of")
+        yield from _run(text, words[:at], initial=initial)
+        yield from _run(text, words[at:], initial=False)
     else:
         yield from _parts(words, lower)
+
+
+def _whole(text: str, words: Words, lower: list[str], *, initial: bool) -> Kind | None:
+    """What the whole run names."""
+    known = _known(" ".join(lower)) if len(words) <= LONGEST_KNOWN_WORDS else None
+    if known or len(words) == 1:
+        return known or _single(text, words[0], initial=initial)
+    if len(words) > LONGEST_NAME_WORDS:
+        return None
+    if kind := _by_head(lower):
+        return kind
+    return None if any(word in TITLES for word in lower[:-1]) else _several(words, lower)
 
 
 def _known(name: str) -> Kind | None:
@@ -101,37 +118,34 @@ def _known(name: str) -> Kind | None:
 
 def _by_head(lower: list[str]) -> Kind | None:
     """By the word that says what the name is of: the last, or the last before "of" or "for"."""
-    ends = [at for at, word in enumerate(lower) if word in ("of", "for")]
-    head = lower[(ends[0] if ends else len(lower)) - 1]
-    if len(lower) == 1 or (lower[0] in TITLES and not ends):
+    end = next((at for at, word in enumerate(lower) if word in ("of", "for")), len(lower))
+    head = lower[end - 1]
+    if lower[0] in TITLES or (lower[0] in GIVEN_NAMES and end == 2):
         return None
     if head in ORGANISATION_WORDS:
         return Kind.ORGANISATION
-    return Kind.PLACE if head in PLACE_WORDS else None
-
-
-def _by_title(lower: list[str]) -> Kind | None:
-    titled = any(word in TITLES for word in lower[:-1])
-    return Kind.PERSON if titled or (lower[0] in GIVEN_NAMES and "of" in lower) else None
+    if not _PERSON_PARTICLES.isdisjoint(lower):
+        return None
+    return Kind.PLACE if head in PLACE_WORDS or lower[0] in PLACE_FIRST_WORDS else None
 
 
 def _titled(words: Words, lower: list[str]) -> Iterator[Found]:
     """What a title stands before: "Russian Foreign Minister Sergei Lavrov", "Duke of Normandy"."""
-    last = max((at for at, word in enumerate(lower[:-1]) if word in TITLES), default=-1) + 1
-    if lower[last] == "of":
-        if "state" in lower[last:-1]:  # Secretary of State Mike Pompeo
-            last = lower.index("state") + 1
-        else:
-            last = max(last - 1, 0)
-    yield from _parts(words[:last], lower[:last])
-    yield Kind.PERSON, words[last][1], words[-1][2]
+    start = max(at for at, word in enumerate(lower[:-1]) if word in TITLES) + 1
+    if lower[start] == "of" and "state" in lower[start:-1]:  # Secretary of State Mike Pompeo
+        start = lower.index("state") + 1
+    elif lower[start] == "of":
+        start -= 1
+    yield from _parts(words[:start], lower[:start])
+    if lower[-1] not in TITLES:
+        yield Kind.PERSON, words[start][1], words[-1][2]
 
 
 def _parts(words: Words, lower: list[str]) -> Iterator[Found]:
     """The names known by heart inside a run that is nothing as a whole, the longest first."""
     at = 0
     while at < len(words):
-        for size in range(min(4, len(words) - at), 0, -1):
+        for size in range(min(LONGEST_KNOWN_WORDS, len(words) - at), 0, -1):
             if kind := _known(" ".join(lower[at : at + size])):
                 yield kind, words[at][1], words[at + size - 1][2]
                 at += size - 1
@@ -139,33 +153,63 @@ def _parts(words: Words, lower: list[str]) -> Iterator[Found]:
         at += 1
 
 
-def _single(text: str, word: tuple[str, int, int], initial: bool) -> Kind | None:
-    """What one word with a capital names, by the words around it."""
+def _single(text: str, word: tuple[str, int, int], *, initial: bool) -> Kind | None:
+    """What one word with a capital names, by itself or by the words around it."""
     name, start, end = word
     lower = name.lower()
     if name.isupper() and len(name) > 1:
-        acronym = len(name) <= 6 and name.isalnum() and lower not in NO_ORGANISATION
-        return Kind.ORGANISATION if acronym else None
+        plain = len(name) <= LONGEST_ACRONYM and name.replace("-", "").isalpha()
+        return Kind.ORGANISATION if plain and lower not in NO_ORGANISATION else None
+    if lower in ORGANISATION_WORDS:
+        return None if initial else Kind.ORGANISATION
+    if lower in PEOPLES or lower[:-1] in PEOPLES:
+        return None
     if lower in ORDINARY or lower in ROLES:
         return None
-    before = _BEFORE.search(text, max(0, start - 30), start)
-    cue = before[1].lower() if before else ""
-    if lower in GIVEN_NAMES or cue in ROLES:
+    if lower in GIVEN_NAMES:
         return Kind.PERSON
+    return _by_context(text, start, end, initial=initial)
+
+
+def _by_context(text: str, start: int, end: int, *, initial: bool) -> Kind | None:
+    """What one unknown word with a capital names, by the words before and after it."""
+    *_, before, cue = ("", "", *text[max(0, start - CUE_CHARACTERS) : start].split())
     after = _AFTER.match(text, end)
-    if after and after[1] in PERSON_VERBS:
+    if (cue == "of" and before in PLACE_WORDS) or (after and after["next"] in PLACE_WORDS):
+        return Kind.PLACE
+    if cue.rpartition("-")[2] in ROLES or _acts(after, plural=initial and text[end - 1] == "s"):
         return Kind.PERSON
-    return Kind.PLACE if cue in _PLACE_CUES and not initial else None
+    if initial or end - start == 1:
+        return None
+    if cue in _PLACE_CUES:
+        return Kind.PLACE
+    return Kind.PERSON if cue in _PERSON_CUES or _POSSESSIVE.match(text, end) else None
+
+
+def _acts(after: re.Match[str] | None, *, plural: bool) -> bool:
+    """Whether what follows a name says that it is a person's."""
+    if after is None:
+        return False
+    if after["role"] and not ROLES.isdisjoint(after["role"].split()[:3]):
+        return True
+    return after["verb"] in PERSON_VERBS and not plural
 
 
 def _several(words: Words, lower: list[str]) -> Kind | None:
     """What several words with capitals name, by their shape."""
+    if lower[-1][:-1] in PEOPLES:
+        return None
     if lower[0] in GIVEN_NAMES or any(_INITIAL.fullmatch(word) for word, _, _ in words):
         return Kind.PERSON
-    if not ORDINARY.isdisjoint(lower) or not ORGANISATION_WORDS.isdisjoint(lower):
+    if any(word in _NO_PERSON for word in lower):
         return None
-    if not _PARTICLES.isdisjoint(lower):
+    if "of" in lower:
+        return Kind.PERSON if lower[1] == "of" and len(lower) == 3 else None
+    plain = [word for word in lower if word not in _PERSON_PARTICLES]
+    if "for" in lower or len(plain) > LONGEST_PERSON_WORDS:
+        return None
+    if len(plain) < len(lower):
         return Kind.PERSON
-    capitals = all(word.isupper() for word, _, _ in words)
-    known = any(word in PLACES for word in lower)
-    return None if capitals or known or len(words) > 4 else Kind.PERSON
+    if any(word in PLACES for word in lower) or all(word.isupper() for word, _, _ in words):
+        return None
+    return Kind.PERSON

@@ -127,8 +127,8 @@ district, empire, estuary, falls, forest, fort, glacier, gulf, harbor, harbour, 
 hills, island, islands, isle, isles, isthmus, kingdom, lake, lakes, mount, mountain, mountains,
 neighborhood, neighbourhood, oblast, ocean, palace, park, pass, peninsula, plain, plains, plateau,
 port, prefecture, prison, province, provinces, region, republic, reservoir, ridge, river, road,
-sea, shore, square, stadium, state, states, station, strait, straits, street, suburb, temple,
-territories, territory, town, township, tunnel, valley, village, volcano, woods
+sea, shore, square, stadium, state, station, strait, straits, street, suburb, temple, territories,
+territory, town, township, tunnel, valley, village, volcano, woods
 """)
 
 PLACE_FIRST_WORDS = _names("""
@@ -137,20 +137,21 @@ rio, river, saint-denis, san, santa, sierra, strait, são, tel, villa
 """)
 
 ORGANISATION_WORDS = _names("""
-academy, administration, agency, airlines, airways, alliance, army, assembly, associates,
-association, authority, bank, battalion, board, brigade, broadcasting, brothers, bureau, cabinet,
-caucus, center, centre, chamber, church, club, coalition, college, command, commission,
-commissioners, committee, committees, community, companies, company, confederation, conference,
-congress, consortium, corp, corp., corporation, corps, council, court, courts, democrats,
-department, directorate, division, emirate, entertainment, exchange, executive, faculty,
-federation, firm, force, forces, forum, foundation, front, fund, gazette, government, group,
-groups, guard, guards, guild, herald, holdings, hospital, inc, inc., industries, initiative,
-institute, institution, intelligence, international, journal, laboratories, laboratory, league,
-legion, liberals, ltd, ltd., media, militia, ministry, mission, monitor, movement, museum, navy,
-network, networks, news, observatory, office, organisation, organization, parliament, partners,
-party, patrol, police, post, press, radio, reform, regiment, republicans, school, secretariat,
-senate, service, services, society, staff, studios, syndicate, taskforce, team, telecom, telegraph,
-television, times, tribunal, trust, union, united, university, watch, works
+ab, academy, administration, ag, agency, airlines, airways, alliance, army, assembly, associates,
+association, authority, bank, battalion, board, brigade, broadcasting, brothers, bureau, bv,
+cabinet, caucus, center, centre, chamber, church, club, co, coalition, college, command,
+commission, commissioners, committee, committees, community, companies, company, confederacy,
+confederation, conference, congress, consortium, corp, corp., corporation, corps, council, court,
+courts, democrats, department, directorate, division, emirate, entertainment, exchange, executive,
+faculty, federation, firm, force, forces, forum, foundation, front, fund, gazette, gmbh,
+government, group, groups, guard, guards, guild, herald, holdings, hospital, inc, inc., industries,
+initiative, institute, institution, intelligence, international, journal, kg, laboratories,
+laboratory, league, legion, liberals, llc, llp, ltd, ltd., media, militia, ministry, mission,
+monitor, mosque, movement, museum, navy, network, networks, news, nv, observatory, office,
+organisation, organization, parliament, partners, party, patrol, plc, police, post, press, radio,
+reform, regiment, republicans, reserve, sa, school, secretariat, senate, service, services,
+society, spa, staff, studios, syndicate, taskforce, team, telecom, telegraph, television, times,
+treasury, tribunal, trust, union, united, university, watch, works
 """)
 
 ORGANISATIONS = _names("""
@@ -227,16 +228,17 @@ ORDINARY = _names("""
 act, acts, age, agreement, ancient, april, article, atlantic, august, award, battle, bible, bill,
 book, british, capital, case, central, century, charter, chief, christian, christianity, christmas,
 church, civil, code, cold, congress, constitution, convention, crisis, cup, dark, day, december,
-declaration, deep, directive, doha, duchy, dynasty, early, earth, east, easter, eastern, economic,
-edict, eid, electorate, english, european, executive, february, federal, first, foreign, former,
-fort, french, friday, games, general, german, god, golden, grand, great, greek, high, holy, house,
-human, international, islam, january, jewish, july, june, late, latin, law, laws, low, lower,
-march, massacre, may, medieval, middle, military, minister, modern, monday, moon, muslim, national,
-new, nobel, north, northern, november, october, old, olympic, olympics, operation, order, pact,
-plan, political, presidential, prize, protestant, public, ramadan, reform, reformation,
-renaissance, resolution, revolution, right, rights, roman, royal, russian, saturday, second,
-section, september, seven, siege, social, south, southern, soviet, spanish, special, state, sun,
-sunday, super, supreme, third, three, thursday, treaty, tuesday, two, upper, war, wars, wednesday,
+declaration, deep, directive, directives, doha, duchy, dynasty, early, earth, east, easter,
+eastern, economic, edict, eid, electorate, english, european, executive, february, federal, first,
+foreign, former, fort, freedom, french, friday, games, general, german, god, golden, grand, great,
+greek, high, holy, house, human, international, islam, january, jewish, july, june, late, latin,
+law, laws, low, lower, march, massacre, may, medieval, member, members, middle, military, minister,
+modern, monday, moon, muslim, national, new, nobel, north, northern, november, october, old,
+olympic, olympics, operation, order, pact, plan, policy, political, presidential, prize,
+protestant, public, ramadan, reform, reformation, regulation, regulations, renaissance, resolution,
+revolution, right, rights, roman, royal, russian, saturday, second, section, september, seven,
+shock, siege, social, south, southern, soviet, spanish, special, state, sun, sunday, super,
+supreme, tax, third, three, thursday, treaty, truck, tuesday, two, upper, war, wars, wednesday,
 west, western, white, wikipedia, world, years
 """)
 

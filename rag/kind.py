@@ -165,9 +165,10 @@ _DATE = re.compile(
     r"|(?:last|next|this|past|previous|following|same) (?:week(?:end)?|month|year|decade|spring"
     r"|summer|autumn|fall|winter|morning|evening|night|afternoon)\b"
     r"|\d{4}-\d\d?-\d\d?\b|\d{1,2}[/.]\d{1,2}[/.](?:\d{4}|\d\d)\b"
-    rf"|(?:(?:early|late|mid|spring|summer|autumn|fall|winter)[- ](?:of |the )?)?(?<![$€£¥.,/-]){_YEAR}"
-    rf"(?:s\b|[-–/](?:{_YEAR}|\d\d)\b|\b){_NO_YEAR}"
-    r"|\d{1,4} (?:ad|bce?|ce)\b|(?:(?<=\b(?:ad|in|by) )|(?<=\b(?:since|until) )|(?<=\byear ))[1-9]\d\d"
+    r"|(?:(?:early|late|mid|spring|summer|autumn|fall|winter)[- ](?:of |the )?)?"
+    rf"(?<![$€£¥.,/-]){_YEAR}(?:s\b|[-–/](?:{_YEAR}|\d\d)\b|\b){_NO_YEAR}"
+    r"|\d{1,4} (?:ad|bce?|ce)\b"
+    r"|(?:(?<=\b(?:ad|in|by) )|(?<=\b(?:since|until) )|(?<=\byear ))[1-9]\d\d"
     r"(?![\w%$°]|[,.]\d| ?%| \w{3,}s\b)"
     r"|\d{1,2}(?::\d\d)? ?(?:[ap]\.m\.|[ap]m\b)|\d{1,2}:\d\d\b|(?:noon|midnight)\b)"
 )
@@ -185,6 +186,7 @@ _YEARS = re.compile(
 )
 _NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
 _NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
+_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
 _NUMBER = re.compile(
     rf"(?:[$€£¥] ?|(?<![\w.,-]){_NO_LABEL}(?=\d)|\b(?=[a-z]))(?:half|a quarter|twice"
     rf"|(?:one|two|three)[- ](?:thirds?|quarters?|fifths?)|{_COUNT})"
@@ -199,6 +201,7 @@ _REASON = re.compile(
     r"|blam(?:ed|ing)|attributed|reasons?|therefore|thus|hence|aim(?:ed|ing) (?:to|at)"
     r"|since(?! (?:\d|the |jan|feb|mar|apr|may|ju|aug|sep|oct|nov|dec|then|its ))"
     r"|in the hope|hoping|fear(?:ed|ing|s)|after(?! (?:\d|noon|midnight))"
+    r""
     r""
     r"|for \w+ing|forc(?:ed|ing)|enabl(?:es|ed|ing)"
     r"|to (?:prevent|avoid|protect|stop|ensure|protest|reduce|secure|help|escape|force|defend"

@@ -47,7 +47,7 @@ _UPPER = "".join(
 _WORD = (
     rf"(?:(?:al|el|as|an|ul)-)?(?:(?:[{_UPPER}]\.){{1,4}}"
     r"|(?:Mrs?|Ms|Dr|Gen|Sen|Rep|Prof|Lt|Col|Sgt|Gov|Rev|Maj|Capt|St)\."
-    rf"|[{_UPPER}]\w*(?:['’](?!s\b)\w+|-\w+)*)"
+    rf"|[{_UPPER}]\w*(?:['’](?!s\b)\w+|(?:-[a-z]{{1,3}})?-(?:[{_UPPER}]\w*|\d+))*)"
 )
 _PARTICLE = (
     r"(?:of|for|the|al|bin|ibn|bint|ben|abu|el|ul|van|von|der|den|de|del|della|di|da|dos|das|du"
@@ -62,9 +62,11 @@ _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIAL = re.compile(rf"[{_UPPER}]\.")
 _WORDS = re.compile(r"[^ ]+")
 _PLACE_CUES = frozenset({"in", "near", "at", "from", "around", "outside", "across"})
-_PERSON_CUES = frozenset({"by", "with", "under", "against"})
+_PERSON_CUES = frozenset({"by", "with", "under", "against", "said", "says", "told"})
 _PERSON_PARTICLES = frozenset(_PARTICLE[3:-1].split("|")) - {"of", "for", "la", "le", "el"}
-_NOT_FIRST = FUNCTION_WORDS | {"of", "for"}
+_NO_SURNAMES = frozenset({"river", "county", "island", "islands", "valley", "bay", "airport"})
+_OF_AND_THE = frozenset({"of", "for", "the"})
+_NOT_FIRST = FUNCTION_WORDS | _OF_AND_THE
 _NO_PERSON = ORDINARY | ORGANISATION_WORDS | PLACE_WORDS | PEOPLES
 
 Words = list[tuple[str, int, int]]
@@ -90,8 +92,8 @@ def _run(text: str, words: Words, *, initial: bool) -> Iterator[Found]:
         yield kind, words[0][1], words[-1][2]
     elif any(word in TITLES for word in lower[:-1]) and len(words) <= LONGEST_NAME_WORDS:
         yield from _titled(words, lower)
-    elif "of" in lower:
-        at = lower.index("of")
+    elif split := _OF_AND_THE.intersection(lower):
+        at = min(lower.index(word) for word in split)
         yield from _run(text, words[:at], initial=initial)
         yield from _run(text, words[at:], initial=False)
     else:
@@ -103,11 +105,18 @@ def _whole(text: str, words: Words, lower: list[str], *, initial: bool) -> Kind 
     known = _known(" ".join(lower)) if len(words) <= LONGEST_KNOWN_WORDS else None
     if known or len(words) == 1:
         return known or _single(text, words[0], initial=initial)
-    if len(words) > LONGEST_NAME_WORDS:
+    if len(words) > LONGEST_NAME_WORDS or _joined_by_the(lower):
         return None
     if kind := _by_head(lower):
         return kind
     return None if any(word in TITLES for word in lower[:-1]) else _several(words, lower)
+
+
+def _joined_by_the(lower: list[str]) -> bool:
+    """Whether the run is two names: "in Italy the Court of Justice", not "William the Silent"."""
+    at = lower.index("the") if "the" in lower else 0
+    epithet = at == 1 and len(lower) == 3 and lower[2] not in _NO_PERSON
+    return at > 0 and lower[at - 1] not in ("of", "for") and not epithet
 
 
 def _known(name: str) -> Kind | None:
@@ -120,7 +129,8 @@ def _by_head(lower: list[str]) -> Kind | None:
     """By the word that says what the name is of: the last, or the last before "of" or "for"."""
     end = next((at for at, word in enumerate(lower) if word in ("of", "for")), len(lower))
     head = lower[end - 1]
-    if lower[0] in TITLES or (lower[0] in GIVEN_NAMES and end == 2):
+    given = lower[0] in GIVEN_NAMES and end == 2 and head not in _NO_SURNAMES
+    if lower[0] in TITLES or given:
         return None
     if head in ORGANISATION_WORDS:
         return Kind.ORGANISATION
@@ -136,8 +146,9 @@ def _titled(words: Words, lower: list[str]) -> Iterator[Found]:
         start = lower.index("state") + 1
     elif lower[start] == "of":
         start -= 1
-    yield from _parts(words[:start], lower[:start])
-    if lower[-1] not in TITLES:
+    name = lower[-1] not in TITLES and lower[start] not in _NO_PERSON and lower[start] != "for"
+    yield from _parts(words if not name else words[:start], lower if not name else lower[:start])
+    if name:
         yield Kind.PERSON, words[start][1], words[-1][2]
 
 
@@ -179,7 +190,7 @@ def _by_context(text: str, start: int, end: int, *, initial: bool) -> Kind | Non
         return Kind.PLACE
     if cue.rpartition("-")[2] in ROLES or _acts(after, plural=initial and text[end - 1] == "s"):
         return Kind.PERSON
-    if initial or end - start == 1:
+    if initial or end - start == 1 or text[:end].endswith("ly"):
         return None
     if cue in _PLACE_CUES:
         return Kind.PLACE

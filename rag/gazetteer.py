@@ -155,16 +155,17 @@ treasury, tribunal, trust, union, united, university, watch, works
 """)
 
 ORGANISATIONS = _names("""
-african union, al jazeera, al qaeda, al-jazeera, al-nusra, al-qaeda, al-qaida, al-shabaab, allies,
-amazon, amnesty, apple, arab league, associated press, boeing, boko haram, capitol, court of
-justice, daesh, downing street, duma, european commission, european council, european parliament,
-european union, eurostat, facebook, fatah, federal reserve, foreign office, gazprom, general
-assembly, google, greenpeace, hamas, haqqani, hezbollah, hizbollah, house of commons, house of
-lords, house of representatives, houthis, huthis, interpol, is-k, isis-k, islamic emirate, islamic
-jihad, islamic state, knesset, kremlin, meta, microsoft, mossad, nato, netflix, opec, pentagon, red
-crescent, red cross, reuters, rosneft, samsung, security council, shabaab, soviets, state duma,
-supreme court, taliban, tesla, toyota, treasury, twitter, unesco, unicef, united nations, viet
-cong, volkswagen, wagner, white house, whitehall, world bank, xinhua
+afp, african union, al jazeera, al qaeda, al-jazeera, al-nusra, al-qaeda, al-qaida, al-shabaab,
+allies, amazon, amnesty, apple, arab league, asean, associated press, bbc, boeing, boko haram,
+capitol, cia, cnn, court of justice, daesh, downing street, duma, eu, european commission, european
+council, european parliament, european union, eurostat, facebook, fatah, fbi, federal reserve,
+foreign office, gazprom, general assembly, google, greenpeace, hamas, haqqani, hezbollah,
+hizbollah, house of commons, house of lords, house of representatives, houthis, huthis, iaea, icc,
+icj, imf, interpol, is-k, isil, isis, isis-k, islamic emirate, islamic jihad, islamic state,
+knesset, kremlin, meta, microsoft, mossad, nasa, nato, netflix, opec, osce, pentagon, red crescent,
+red cross, reuters, rosneft, samsung, security council, shabaab, soviets, state duma, supreme
+court, taliban, tesla, toyota, treasury, twitter, un, unesco, unicef, united nations, viet cong,
+volkswagen, wagner, white house, whitehall, world bank, wto, xinhua
 """)
 
 PEOPLES = _names("""
@@ -226,20 +227,21 @@ winner, writer
 # Ordinary words and adjectives that are written with a capital but name no person by themselves.
 ORDINARY = _names("""
 act, acts, age, agreement, ancient, april, article, atlantic, august, award, battle, bible, bill,
-book, british, capital, case, central, century, charter, chief, christian, christianity, christmas,
-church, civil, code, cold, congress, constitution, convention, crisis, cup, dark, day, december,
-declaration, deep, directive, directives, doha, duchy, dynasty, early, earth, east, easter,
-eastern, economic, edict, eid, electorate, english, european, executive, february, federal, first,
-foreign, former, fort, freedom, french, friday, games, general, german, god, golden, grand, great,
-greek, high, holy, house, human, international, islam, january, jewish, july, june, late, latin,
-law, laws, low, lower, march, massacre, may, medieval, member, members, middle, military, minister,
-modern, monday, moon, muslim, national, new, nobel, north, northern, november, october, old,
-olympic, olympics, operation, order, pact, plan, policy, political, presidential, prize,
-protestant, public, ramadan, reform, reformation, regulation, regulations, renaissance, resolution,
-revolution, right, rights, roman, royal, russian, saturday, second, section, september, seven,
-shock, siege, social, south, southern, soviet, spanish, special, state, sun, sunday, super,
-supreme, tax, third, three, thursday, treaty, truck, tuesday, two, upper, war, wars, wednesday,
-west, western, white, wikipedia, world, years
+book, british, capital, case, central, century, charter, chief, children, christian, christianity,
+christmas, church, city, civil, code, cold, company, congress, constitution, convention, country,
+crisis, cup, dark, day, december, declaration, deep, directive, directives, doha, duchy, dynasty,
+early, earth, east, easter, eastern, economic, edict, eid, electorate, english, european,
+executive, february, federal, first, foreign, former, fort, freedom, french, friday, games,
+general, german, god, golden, grand, great, greek, high, holy, house, human, international, islam,
+january, jewish, july, june, late, latin, law, laws, low, lower, march, massacre, may, medieval,
+member, members, men, middle, military, minister, modern, monday, moon, muslim, national, new,
+nobel, north, northern, november, october, old, olympic, olympics, operation, order, pact,
+parliament, plan, policy, political, presidential, prize, protestant, public, ramadan, reform,
+reformation, regulation, regulations, renaissance, resolution, revolution, right, rights, roman,
+royal, russian, saturday, second, section, september, seven, shock, siege, social, south, southern,
+soviet, spanish, special, state, sun, sunday, super, supreme, tax, third, three, thursday, today,
+tomorrow, treaty, truck, tuesday, two, upper, war, wars, wednesday, west, western, white,
+wikipedia, women, world, years, yesterday
 """)
 
 # Words that begin a sentence, or stand before a name there, without being part of it.

@@ -52,7 +52,6 @@ _HEADS: Mapping[Kind, str] = {
     Kind.REASON: r"reasons?|causes?|motives?|motivations?|purposes?|rationale|justification"
     r"|explanation|grounds|pretext|goal",
 }
-_HEAD = "|".join(rf"(?P<{kind}>(?:{heads})(?:['’]s?)?(?![\w-]))" for kind, heads in _HEADS.items())
 # What ends the noun phrase after "what" or "which", so that "what made the country" asks for none.
 _BREAK = (
     r"(?:is|are|was|were|be|been|do|does|did|has|have|had|can|could|will|would|should|may|might"
@@ -61,14 +60,19 @@ _BREAK = (
     r"|took|came|became|means|meant|happens|happened|besides|said|says|helped|ended|it|they|he"
     r"|she|we|i|not|the|his|her|its|their|this|these|there|type|kind|sort|name|names|a|an)"
 )
-_FILL = rf"(?:(?!{_BREAK}\b)[\w'’.-]+ ){{0,3}}"
+# A plural ends it too: "what parts raise the temperature". Not the -s of "famous" or "Texas".
+_PLURAL = r"(?!(?:news|sports|nations|states|forces|rights|games|arts)\b)\w{2,}[^\W_aius]s"
+_FILL = rf"(?:(?!(?:{_BREAK}|{_PLURAL}) )[\w'’.-]+ ){{0,3}}"
 _NAME_OF = r"(?:(?:the )?(?:full |last |first )?(?:names?|identity|kinds?|types?) of )?"
 _OF = rf"{_NAME_OF}(?:(?:an?|the|all|one|its|his|her|their|some|any|these|those) )*"
-_ASKED = re.compile(
-    r"\b(?:(?:what|which)(?:['’]?s (?:the )?)? (?:of the )?"
-    rf"|(?:what|which) (?:is|are|was|were|would be|has been|had been) {_OF}"
+_HEAD = "|".join(rf"(?P<{kind}>(?:{heads})(?![\w-]))" for kind, heads in _HEADS.items())
+_WHICH = re.compile(rf"\b(?:what|which)(?:['’]s the)? (?:of the )?{_FILL}(?:{_HEAD})")
+# Here the noun must end its phrase: "what was the year of the war", not "the Seven Years War".
+_IS = re.compile(
+    rf"(?:\b(?:what|which)(?:['’]s| is| are| was| were| would be| has been| had been) {_OF}"
     r"|(?:^|[,;.] |\band )(?:please )?(?:name|list|identify|give|find|tell me|give me|show me)"
     rf" {_OF}){_FILL}(?:{_HEAD})"
+    rf"(?! (?!{_BREAK}\b|given|needed|used|required|during|since|until)\w|['’])"
 )
 # A query without a verb: "date of the coup", "number of killed in the attack".
 _FRAGMENT = re.compile(
@@ -123,7 +127,8 @@ def wanted(question: str) -> tuple[Kind, ...]:
     """
     lower = _lower(" ".join(question.split()))
     found = [(match.end(), kind) for kind, cue in _WORDED for match in cue.finditer(lower)]
-    found += [(match.end(), Kind(str(match.lastgroup))) for match in _ASKED.finditer(lower)]
+    for asked in (_WHICH, _IS):
+        found += [(match.end(), Kind(str(match.lastgroup))) for match in asked.finditer(lower)]
     if not found and not _QUESTION_WORD.search(lower) and (match := _FRAGMENT.match(lower)):
         found.append((match.end(), Kind(str(match.lastgroup))))
     return tuple(dict.fromkeys(kind for _, kind in sorted(found)))
@@ -187,6 +192,7 @@ _YEARS = re.compile(
 _NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
 _NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
 _NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
+_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
 _NUMBER = re.compile(
     rf"(?:[$€£¥] ?|(?<![\w.,-]){_NO_LABEL}(?=\d)|\b(?=[a-z]))(?:half|a quarter|twice"
     rf"|(?:one|two|three)[- ](?:thirds?|quarters?|fifths?)|{_COUNT})"
@@ -201,6 +207,7 @@ _REASON = re.compile(
     r"|blam(?:ed|ing)|attributed|reasons?|therefore|thus|hence|aim(?:ed|ing) (?:to|at)"
     r"|since(?! (?:\d|the |jan|feb|mar|apr|may|ju|aug|sep|oct|nov|dec|then|its ))"
     r"|in the hope|hoping|fear(?:ed|ing|s)|after(?! (?:\d|noon|midnight))"
+    r""
     r""
     r""
     r"|for \w+ing|forc(?:ed|ing)|enabl(?:es|ed|ing)"

@@ -190,7 +190,7 @@ def _by_context(text: str, start: int, end: int, *, initial: bool) -> Kind | Non
         return Kind.PLACE
     if cue.rpartition("-")[2] in ROLES or _acts(after, plural=initial and text[end - 1] == "s"):
         return Kind.PERSON
-    if initial or end - start == 1 or text[:end].endswith("ly"):
+    if end - start == 1 or text[start:end].endswith("ly"):
         return None
     if cue in _PLACE_CUES:
         return Kind.PLACE

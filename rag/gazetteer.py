@@ -226,22 +226,23 @@ winner, writer
 
 # Ordinary words and adjectives that are written with a capital but name no person by themselves.
 ORDINARY = _names("""
-act, acts, age, agreement, ancient, april, article, atlantic, august, award, battle, bible, bill,
-book, british, capital, case, central, century, charter, chief, children, christian, christianity,
-christmas, church, city, civil, code, cold, company, congress, constitution, convention, country,
-crisis, cup, dark, day, december, declaration, deep, directive, directives, doha, duchy, dynasty,
-early, earth, east, easter, eastern, economic, edict, eid, electorate, english, european,
-executive, february, federal, first, foreign, former, fort, freedom, french, friday, games,
-general, german, god, golden, grand, great, greek, high, holy, house, human, international, islam,
-january, jewish, july, june, late, latin, law, laws, low, lower, march, massacre, may, medieval,
-member, members, men, middle, military, minister, modern, monday, moon, muslim, national, new,
-nobel, north, northern, november, october, old, olympic, olympics, operation, order, pact,
-parliament, plan, policy, political, presidential, prize, protestant, public, ramadan, reform,
-reformation, regulation, regulations, renaissance, resolution, revolution, right, rights, roman,
-royal, russian, saturday, second, section, september, seven, shock, siege, social, south, southern,
-soviet, spanish, special, state, sun, sunday, super, supreme, tax, third, three, thursday, today,
-tomorrow, treaty, truck, tuesday, two, upper, war, wars, wednesday, west, western, white,
-wikipedia, women, world, years, yesterday
+act, acts, age, agreement, ancient, april, article, atlantic, august, award, banco, banque, battle,
+bible, bill, book, british, capital, case, central, century, chapter, charter, chief, children,
+christian, christianity, christmas, church, city, civil, code, cold, company, complex, congress,
+constitution, convention, country, coup, crisis, cup, dark, day, december, declaration, deep,
+directive, directives, doha, double, duchy, dynasty, early, earth, east, easter, eastern, economic,
+edict, eid, electorate, english, european, executive, february, federal, first, foreign, former,
+fort, freedom, french, frente, friday, games, general, german, god, golden, grand, great, greek,
+high, holy, house, human, independent, index, international, islam, january, jewish, july, june,
+late, latin, launch, law, laws, list, low, lower, march, massacre, may, medieval, member, members,
+men, middle, military, minister, modern, monday, moon, muslim, national, new, nobel, north,
+northern, november, october, old, olympic, olympics, operation, order, pact, parliament, partido,
+plan, policy, political, presidential, prize, protestant, public, ramadan, reform, reformation,
+regulation, regulations, renaissance, report, resolution, revolution, right, rights, roman, royal,
+russian, saturday, second, section, september, seven, shock, siege, social, south, southern,
+soviet, spanish, special, state, sun, sunday, super, supreme, tax, test, third, three, thursday,
+today, tomorrow, tour, treaty, truck, tuesday, two, universidad, université, upper, war, wars,
+wednesday, west, western, white, wikipedia, women, world, years, yesterday
 """)
 
 # Words that begin a sentence, or stand before a name there, without being part of it.

@@ -155,7 +155,7 @@ _YEAR = r"(?:1\d{3}|20\d{2})"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _UNIT = r"(?:second|minute|hour|day|night|week|month|year|decade|centur(?:y|ie)|generation)s?"
 _COUNT = (
-    rf"(?:\d+(?:[.,]\d+)*(?:[- ](?:{_SCALES}))?"
+    rf"(?:\d+(?:[.,:]\d+)*(?:[- ](?:{_SCALES}))?"
     rf"|(?:(?:{_TENS})(?:-(?:{_ONES}))?|(?:{_ONES})(?! of\b| another\b))(?: (?:{_SCALES}))?"
     rf"|(?:{_SCALES}))"
 )
@@ -163,40 +163,37 @@ _NO_YEAR = (
     r"(?! ?[°%]| (?:people|men|women|per ?cent|troops|soldiers|fighters|deaths|miles|km|kilomet|met"
     r"|feet|tons|tonnes|dollars|euros|pounds|members|years|days|hours)|[,.]\d|\d)"
 )
-_DATE = re.compile(
+_NAMED_DATE = re.compile(
     rf"\b(?:(?:{_WEEKDAY},? )?(?:the )?(?:{_DAY}(?:[-–]{_DAY})? (?:of )?)?{_MONTH}\b"
     rf"(?: {_DAY}(?:[-–]\d\d?)?(?!\d))?(?:,? (?:of )?{_YEAR}\b)?"
-    rf"|{_WEEKDAY}\b|(?:yesterday|today|tomorrow|tonight)\b"
+    rf"|{_WEEKDAY}\b|(?:yesterday|today|tomorrow|tonight|noon|midnight)\b"
     r"|(?:last|next|this|past|previous|following|same) (?:week(?:end)?|month|year|decade|spring"
-    r"|summer|autumn|fall|winter|morning|evening|night|afternoon)\b"
-    r"|\d{4}-\d\d?-\d\d?\b|\d{1,2}[/.]\d{1,2}[/.](?:\d{4}|\d\d)\b"
-    r"|(?:(?:early|late|mid|spring|summer|autumn|fall|winter)[- ](?:of |the )?)?"
-    rf"(?<![$€£¥.,/-]){_YEAR}(?:s\b|[-–/](?:{_YEAR}|\d\d)\b|\b){_NO_YEAR}"
-    r"|\d{1,4} (?:ad|bce?|ce)\b"
+    r"|summer|autumn|fall|winter|morning|evening|night|afternoon)\b)"
+)
+_DATE_IN_FIGURES = re.compile(
+    r"(?<![\w$€£¥.,/-])(?=\d)(?:\d{4}-\d\d?-\d\d?\b|\d{1,2}[/.]\d{1,2}[/.](?:\d{4}|\d\d)\b"
+    rf"|{_YEAR}(?:s\b|[-–/](?:{_YEAR}|\d\d)\b|\b){_NO_YEAR}|\d{{1,4}} (?:ad|bce?|ce)\b"
     r"|(?:(?<=\b(?:ad|in|by) )|(?<=\b(?:since|until) )|(?<=\byear ))[1-9]\d\d"
     r"(?![\w%$°]|[,.]\d| ?%| \w{3,}s\b)"
-    r"|\d{1,2}(?::\d\d)? ?(?:[ap]\.m\.|[ap]m\b)|\d{1,2}:\d\d\b|(?:noon|midnight)\b)"
+    r"|\d{1,2}(?::\d\d)? ?(?:[ap]\.m\.|[ap]m\b)|\d\d:\d\d\b)"
 )
 _CENTURY = re.compile(
     rf"\b(?:{_ORDINAL}|this|last|next)[- ](?:(?:and|to) {_ORDINAL}[- ])?"
     r"(?:centur(?:y|ies)|millennium)\b(?: bce?| ad)?"
 )
 _DURATION = re.compile(
-    rf"\b(?:(?:{_COUNT}|several|a few|many|a couple of|an?|half an?)[- ](?:and a half )?{_UNIT}"
-    rf"|decades|centuries)\b(?: (ago|later|earlier|before|after)\b)?"
+    rf"\b(?:(?:{_COUNT}|several|a few|many|a couple of|an?(?! second\b)|half an?)[- ]"
+    rf"(?:and a half )?{_UNIT}|decades|centuries)\b(?: (ago|later|earlier|before|after)\b)?"
 )
 _YEARS = re.compile(
     rf"\bfrom {_YEAR} (?:to|until|through) {_YEAR}\b|\bbetween {_YEAR} and {_YEAR}\b"
-    rf"|\b{_YEAR}[-–](?:{_YEAR}|\d\d)\b"
+    rf"|\b{_YEAR}[-–](?:{_YEAR}|\d\d)\b(?!-\d)"
 )
-_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
-_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
-_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
-_NO_LABEL = r"(?<!article )(?<!section )(?<!resolution )(?<!chapter )"
+_SHARE = r"(?:[ -](?:percent|per cent)|%|(?!\w))"
 _NUMBER = re.compile(
-    rf"(?:[$€£¥] ?|(?<![\w.,-]){_NO_LABEL}(?=\d)|\b(?=[a-z]))(?:half|a quarter|twice"
-    rf"|(?:one|two|three)[- ](?:thirds?|quarters?|fifths?)|{_COUNT})"
-    r"(?:[ -](?:percent|per cent)|%|(?!\w))"
+    r"(?:[$€£¥] ?|(?<![\w.,-])(?<!article )(?<!section )(?<!resolution )(?<!chapter )(?=\d)"
+    r"|\b(?=[a-z]))(?:half|a quarter|twice|(?:one|two|three)[- ](?:thirds?|quarters?|fifths?)"
+    rf"|{_COUNT}){_SHARE}"
 )
 _REASON = re.compile(
     r"\b(?:because|due to|owing to|thanks to|as a (?:result|consequence)"
@@ -207,78 +204,32 @@ _REASON = re.compile(
     r"|blam(?:ed|ing)|attributed|reasons?|therefore|thus|hence|aim(?:ed|ing) (?:to|at)"
     r"|since(?! (?:\d|the |jan|feb|mar|apr|may|ju|aug|sep|oct|nov|dec|then|its ))"
     r"|in the hope|hoping|fear(?:ed|ing|s)|after(?! (?:\d|noon|midnight))"
-    r""
-    r""
-    r""
     r"|for \w+ing|forc(?:ed|ing)|enabl(?:es|ed|ing)"
     r"|to (?:prevent|avoid|protect|stop|ensure|protest|reduce|secure|help|escape|force|defend"
     r"|support|gain|counter|deter|end|allow|save|punish|pressure|encourage|promote|restore"
     r"|recover|obtain|improve|achieve|enable|combat|fight|curb|preserve))\b[^.;]*"
 )
 _TOKEN = re.compile(r"[a-z]+")
-_UNITS = frozenset(
-    f"{unit}{plural}"
-    for unit in ("second", "minute", "hour", "day", "night", "week", "month", "year", "decade")
-    for plural in ("", "s")
-) | {"century", "centuries", "generation", "generations"}
-_NUMBER_WORDS = frozenset(f"{_ONES}|{_TENS}".split("|")) | {
-    *(word.rstrip("?") for word in _SCALES.split("|")),
-    *(word.rstrip("s?") for word in _SCALES.split("|")),
-    *("half", "quarter", "twice"),
-}
-_DATE_WORDS = frozenset(
-    [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "mondays",
-        "tuesdays",
-        "wednesdays",
-        "thursdays",
-        "fridays",
-        "saturdays",
-        "sundays",
-        "yesterday",
-        "today",
-        "tomorrow",
-        "tonight",
-        "last",
-        "next",
-        "this",
-        "past",
-        "previous",
-        "following",
-        "same",
-    ]
-)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_UNITS = _words("""
+second seconds minute minutes hour hours day days night nights week weeks month months year years
+decade decades century centuries generation generations millennium
+""")
+_NUMBER_WORDS = frozenset(f"{_ONES}|{_TENS}".split("|")) | _words("""
+hundred hundreds thousand thousands million millions billion billions trillion trillions dozen
+dozens half quarter twice
+""")
+_DATE_WORDS = _words("""
+january february march april may june july august september october november december jan feb mar
+apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday saturday sunday
+mondays tuesdays wednesdays thursdays fridays saturdays sundays yesterday today tomorrow tonight
+noon midnight last next this past previous following same
+""")
 _DIGIT = re.compile(r"\d")
 
 
@@ -292,11 +243,8 @@ def held(text: str) -> dict[Kind, tuple[Span, ...]]:
     lower = _lower(text)
     words = frozenset(_TOKEN.findall(lower))
     digits = _DIGIT.search(lower) is not None
-    durations, dates = _times(lower, words, digits=digits)
-    if digits or not words.isdisjoint(_DATE_WORDS):
-        dates += [match.span() for match in _DATE.finditer(lower) if _is_date(match, text)]
-    dates = _apart(dates)
-    found: dict[Kind, list[Span]] = {Kind.DATE: dates, Kind.DURATION: _apart(durations)}
+    dates, durations = _times(text, lower, words, digits=digits)
+    found: dict[Kind, list[Span]] = {Kind.DATE: dates, Kind.DURATION: durations}
     if digits or not words.isdisjoint(_NUMBER_WORDS):
         numbers = [match.span() for match in _NUMBER.finditer(lower)]
         found[Kind.NUMBER] = [span for span in numbers if not _touches(span, dates)]
@@ -307,21 +255,24 @@ def held(text: str) -> dict[Kind, tuple[Span, ...]]:
     return {kind: tuple(spans) for kind, spans in found.items() if spans}
 
 
-def _times(lower: str, words: frozenset[str], *, digits: bool) -> tuple[list[Span], list[Span]]:
-    """Durations, and the dates told by them ("two days ago") or by centuries. The searches are
-    dear, and most sentences hold no word that they need."""
-    durations: list[Span] = []
+def _times(
+    text: str, lower: str, words: frozenset[str], *, digits: bool
+) -> tuple[list[Span], list[Span]]:
+    """Dates and durations. Each search is dear, so only those are made that have their words."""
     dates: list[Span] = []
+    durations: list[Span] = []
     if not words.isdisjoint(_UNITS):
         for match in _DURATION.finditer(lower):
             durations.append(match.span())
-            if match[1]:
+            if match[1]:  # "two days ago" says when, and how long
                 dates.append(match.span())
-        if "centur" in lower or "millennium" in lower:
-            dates += [match.span() for match in _CENTURY.finditer(lower)]
+        dates += [match.span() for match in _CENTURY.finditer(lower)] if "centur" in lower else []
     if digits:
         durations += [match.span() for match in _YEARS.finditer(lower)]
-    return durations, dates
+        dates += [match.span() for match in _DATE_IN_FIGURES.finditer(lower)]
+    if not words.isdisjoint(_DATE_WORDS):
+        dates += [match.span() for match in _NAMED_DATE.finditer(lower) if _is_date(match, text)]
+    return _apart(dates), _apart(durations)
 
 
 def _apart(spans: list[Span]) -> list[Span]:

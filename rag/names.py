@@ -61,9 +61,10 @@ _AFTER = re.compile(
 _POSSESSIVE = re.compile(r"['’]s\b")
 _INITIAL = re.compile(rf"[{_UPPER}]\.")
 _WORDS = re.compile(r"[^ ]+")
-_PLACE_CUES = frozenset({"in", "near", "at", "from", "around", "outside", "across"})
+_PLACE_CUES = frozenset({"in", "near", "around", "outside", "across"})
 _PERSON_CUES = frozenset({"by", "with", "under", "against", "said", "says", "told"})
 _PERSON_PARTICLES = frozenset(_PARTICLE[3:-1].split("|")) - {"of", "for", "la", "le", "el"}
+_NOBLE = frozenset({"de", "van", "von", "bin", "ibn", "der", "den"})
 _NO_SURNAMES = frozenset({"river", "county", "island", "islands", "valley", "bay", "airport"})
 _OF_AND_THE = frozenset({"of", "for", "the"})
 _NOT_FIRST = FUNCTION_WORDS | _OF_AND_THE
@@ -153,15 +154,30 @@ def _titled(words: Words, lower: list[str]) -> Iterator[Found]:
 
 
 def _parts(words: Words, lower: list[str]) -> Iterator[Found]:
-    """The names known by heart inside a run that is nothing as a whole, the longest first."""
+    """The names inside a run that is nothing as a whole: those known by heart, the longest first,
+    and what begins with a given name."""
     at = 0
     while at < len(words):
-        for size in range(min(LONGEST_KNOWN_WORDS, len(words) - at), 0, -1):
-            if kind := _known(" ".join(lower[at : at + size])):
-                yield kind, words[at][1], words[at + size - 1][2]
-                at += size - 1
-                break
-        at += 1
+        kind, size = _known_at(lower, at)
+        if kind is None and at and lower[at] in GIVEN_NAMES and _ends_a_name(words, lower, at):
+            kind, size = Kind.PERSON, len(words) - at
+        if kind:
+            yield kind, words[at][1], words[at + size - 1][2]
+        at += size
+
+
+def _known_at(lower: list[str], at: int) -> tuple[Kind | None, int]:
+    """Kind and words of the longest name known by heart that begins at a word; None and 1."""
+    for size in range(min(LONGEST_KNOWN_WORDS, len(lower) - at), 0, -1):
+        if kind := _known(" ".join(lower[at : at + size])):
+            return kind, size
+    return None, 1
+
+
+def _ends_a_name(words: Words, lower: list[str], at: int) -> bool:
+    rest = len(words) - at
+    capitals = all(word.isupper() for word, _, _ in words[at:])
+    return 2 <= rest <= LONGEST_PERSON_WORDS and not capitals and _NO_PERSON.isdisjoint(lower[at:])
 
 
 def _single(text: str, word: tuple[str, int, int], *, initial: bool) -> Kind | None:
@@ -211,6 +227,8 @@ def _several(words: Words, lower: list[str]) -> Kind | None:
     if lower[-1][:-1] in PEOPLES:
         return None
     if lower[0] in GIVEN_NAMES or any(_INITIAL.fullmatch(word) for word, _, _ in words):
+        return Kind.PERSON
+    if lower[1] in _NOBLE and lower[0] not in _NO_PERSON and len(words) <= LONGEST_PERSON_WORDS:
         return Kind.PERSON
     if any(word in _NO_PERSON for word in lower):
         return None

@@ -28,7 +28,7 @@ HALVES = ("develop", "report")
 Sentence = tuple[int, int, dict[Kind, tuple[tuple[int, int], ...]]]
 
 
-@dataclass
+@dataclass(slots=True)
 class Tally:
     """Sentences of one kind of question: those with an answer, and the others."""
 

@@ -6,6 +6,7 @@ Rules over words, nothing learned: what they tell was measured (eval/README.md).
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 
 from rag.names import names
@@ -288,7 +289,9 @@ def _apart(spans: list[Span]) -> list[Span]:
 
 
 def _touches(span: Span, others: list[Span]) -> bool:
-    return any(start < span[1] and span[0] < end for start, end in others)
+    """Whether a span overlaps one of `others`, which are in order and apart."""
+    at = bisect_left(others, (span[1], 0))
+    return at > 0 and others[at - 1][1] > span[0]
 
 
 def _is_date(match: re.Match[str], text: str) -> bool:

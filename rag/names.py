@@ -33,6 +33,7 @@ Found = tuple[Kind, int, int]
 LONGEST_NAME_WORDS = 7
 """A longer run of capitals is a headline: only the names known by heart are believed in it."""
 
+LONGEST_SPLIT_WORDS = 30  # each part is looked at by itself, one call inside the other
 LONGEST_KNOWN_WORDS = 4
 LONGEST_PERSON_WORDS = 4
 LONGEST_ACRONYM = 6
@@ -83,17 +84,16 @@ def names(text: str) -> Iterator[Found]:
 
 def _run(text: str, words: Words, *, initial: bool) -> Iterator[Found]:
     """The names in one run of capitals."""
-    while words and words[0][0].lower() in _NOT_FIRST:
-        words = words[1:]
-        initial = False
-    if not words:
+    first = next((at for at, word in enumerate(words) if word[0].lower() not in _NOT_FIRST), None)
+    if first is None:
         return
+    words, initial = words[first:], initial and not first
     lower = [word.lower() for word, _, _ in words]
     if kind := _whole(text, words, lower, initial=initial):
         yield kind, words[0][1], words[-1][2]
     elif any(word in TITLES for word in lower[:-1]) and len(words) <= LONGEST_NAME_WORDS:
         yield from _titled(words, lower)
-    elif split := _OF_AND_THE.intersection(lower):
+    elif len(words) <= LONGEST_SPLIT_WORDS and (split := _OF_AND_THE.intersection(lower)):
         at = min(lower.index(word) for word in split)
         yield from _run(text, words[:at], initial=initial)
         yield from _run(text, words[at:], initial=False)

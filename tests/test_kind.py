@@ -237,7 +237,8 @@ def test_person_and_day_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["", " ", "🙂", "он сказал", "警告した", "قال الرئيس", "A" * 5000]
+    "sentence",
+    ["", " ", "🙂", "он сказал", "警告した", "قال الرئيس", "A" * 5000, "Zork of " * 5000],
 )
 def test_any_script_is_safe(sentence: str) -> None:
     assert not held(sentence).keys() - {PERSON, PLACE, ORGANISATION}

@@ -149,7 +149,7 @@ initiative, institute, institution, intelligence, international, journal, kg, la
 laboratory, league, legion, liberals, llc, llp, ltd, ltd., media, militia, ministry, mission,
 monitor, mosque, movement, museum, navy, network, networks, news, nv, observatory, office,
 organisation, organization, parliament, partners, party, patrol, plc, police, post, press, radio,
-reform, regiment, republicans, reserve, sa, school, secretariat, senate, service, services,
+reform, regiment, republicans, reserve, review, sa, school, secretariat, senate, service, services,
 society, spa, staff, studios, syndicate, taskforce, team, telecom, telegraph, television, times,
 treasury, tribunal, trust, union, united, university, watch, works
 """)
@@ -162,10 +162,11 @@ council, european parliament, european union, eurostat, facebook, fatah, fbi, fe
 foreign office, gazprom, general assembly, google, greenpeace, hamas, haqqani, hezbollah,
 hizbollah, house of commons, house of lords, house of representatives, houthis, huthis, iaea, icc,
 icj, imf, interpol, is-k, isil, isis, isis-k, islamic emirate, islamic jihad, islamic state,
-knesset, kremlin, meta, microsoft, mossad, nasa, nato, netflix, opec, osce, pentagon, red crescent,
-red cross, reuters, rosneft, samsung, security council, shabaab, soviets, state duma, supreme
-court, taliban, tesla, toyota, treasury, twitter, un, unesco, unicef, united nations, viet cong,
-volkswagen, wagner, white house, whitehall, world bank, wto, xinhua
+islamic state khorasan, islamic state khorasan province, knesset, kremlin, meta, microsoft, mossad,
+nasa, nato, netflix, opec, osce, pentagon, red crescent, red cross, reuters, rosneft, samsung,
+security council, shabaab, soviets, state duma, supreme court, taliban, tesla, toyota, treasury,
+twitter, un, unesco, unicef, united nations, viet cong, volkswagen, wagner, white house, whitehall,
+world bank, wto, xinhua
 """)
 
 PEOPLES = _names("""

@@ -28,6 +28,18 @@ class IdentifiedBy(StrEnum):
     PATH = "path"
 
 
+class Kind(StrEnum):
+    """A kind of thing that a question asks for and that a sentence holds."""
+
+    PERSON = "person"
+    ORGANISATION = "organisation"
+    PLACE = "place"
+    DATE = "date"
+    DURATION = "duration"
+    NUMBER = "number"
+    REASON = "reason"
+
+
 @dataclass(frozen=True, slots=True)
 class Article:
     """One published text as read: `text` is normalised, `published_at` an ISO date or date-time.

@@ -87,7 +87,13 @@ class Service:
         self.require()
 
     def ask(
-        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+        self,
+        question: str,
+        *,
+        top_k: int,
+        filters: Filters,
+        token_budget: int | None = None,
+        asked_at: str | None = None,
     ) -> Answer:
         """Ask, and note how long it took."""
         answer = self.searcher.ask(
@@ -96,12 +102,19 @@ class Service:
             filters=filters,
             token_budget=token_budget,
             budget_encoding=self.limits.token_encoding,
+            asked_at=asked_at,
         )
         self.metrics.question(answer.took_ms)
         return answer
 
     def search(
-        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+        self,
+        question: str,
+        *,
+        top_k: int,
+        filters: Filters,
+        token_budget: int | None = None,
+        asked_at: str | None = None,
     ) -> SearchResult:
         """Search, and note how long it took."""
         result = self.searcher.search(
@@ -110,6 +123,7 @@ class Service:
             filters=filters,
             token_budget=token_budget,
             budget_encoding=self.limits.token_encoding,
+            asked_at=asked_at,
         )
         self.metrics.question(result.took_ms)
         return result

@@ -1,0 +1,435 @@
+"""Dates and periods in a question: a grammar of expressions finds them, dateparser reads them.
+
+A misreading is worse than a miss. A word that is also something else ("may", "march", "2000")
+counts only where the words around it leave no doubt. dateparser alone would find dates in most
+questions that have none.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+from rag.types import AskedPeriod
+
+PERIODS_MOST = 4
+"""A text with more dates than that was pasted, not asked; none of them is taken."""
+
+LEAD_CHARACTERS = 48
+"""How far before a date the words that belong to it may begin."""
+
+_MONTH = "(?:january|february|march|april|may|june|july|august|september|october|november|december)"
+_ANY_MONTH = rf"(?:{_MONTH}\b|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?)"
+_WEEKDAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+_DAY = r"(?:[12][0-9]|3[01]|0?[1-9])(?:st|nd|rd|th)?"
+_YEAR = "(?:1[89][0-9]{2}|2[01][0-9]{2})"
+_NUMBERS = (
+    *("one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
+_COUNT = rf"(?:[1-9][0-9]{{0,2}}|{'|'.join(_NUMBERS)})"
+_UNIT = "(?:day|week|month|year)"
+_QUARTERS = ("first", "second", "third", "fourth")
+
+_GATE = re.compile(
+    rf"[0-9]{{4}}|\b(?:{_ANY_MONTH}|{_WEEKDAY}|yesterday|today|ago|this|last|past|previous)\b",
+    re.IGNORECASE,
+)
+"""What every expression holds one of; a question without it is not looked at further."""
+
+# In the order in which they are tried; the name of the group is the kind.
+_KINDS = (
+    rf"(?P<iso>{_YEAR}-[01][0-9]-[0-3][0-9])",
+    rf"(?P<dated>{_ANY_MONTH} {_DAY},? {_YEAR}|{_DAY} (?:of )?{_ANY_MONTH},? {_YEAR})",
+    rf"(?P<monthly>{_ANY_MONTH},? (?:of )?{_YEAR})",
+    rf"(?P<day>{_ANY_MONTH} {_DAY}|{_DAY} (?:of )?{_ANY_MONTH})",
+    rf"(?P<quarter>(?:q[1-4]|(?:{'|'.join(_QUARTERS)}) quarter) (?:of )?{_YEAR})",
+    r"(?P<decade>(?:1[89]|20)[0-9]0s)",
+    rf"(?P<year>{_YEAR})",
+    rf"(?P<ago>(?:{_COUNT}|an?) {_UNIT}s? ago)",
+    rf"(?P<span>(?:last|past|previous) (?:{_COUNT} {_UNIT}s?|{_UNIT}))",
+    rf"(?P<nearest>(?:last|this) (?:{_MONTH}|{_WEEKDAY}))",
+    r"(?P<unit>this (?:week|month|year)|last weekend)",
+    r"(?P<near>yesterday|today)",
+    rf"(?P<weekday>{_WEEKDAY})",
+    rf"(?P<month>{_MONTH})",
+)
+_POINT = re.compile(
+    # no part of a greater number, an amount, an address or a compound
+    rf"(?<![\w$€£¥#/@.])(?<!(?<!mid)-)(?<![0-9],)(?:{'|'.join(_KINDS)})(?![\w%°€/]|[,.:][0-9]|-\w)".replace(
+        " ", r"\s+"
+    ),
+    re.IGNORECASE,
+)
+_LEAD = re.compile(
+    r"(?:(?<!\w)(?P<cue>in|on|at|of|over|since|before|after|during|within|throughout|until|till|by"
+    r"|from|between)\s+)?"
+    r"(?:(?P<edge>(?:the\s+)?(?:end|start|beginning|middle)\s+of|early|late|mid)[\s-]+)?"
+    r"(?P<the>the\s+)?$",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(r"\s+(?:and|to|until|till|through)\s+|\s*[-–—]\s*", re.IGNORECASE)
+_OWNER = re.compile(r"\b(?:the|his|her|its|their|my|our|your|that|at)\s+$", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"\s*-?\s*(?:(?!was|is|has|does|as|this|its|his|us|thus)[a-z]+s|people|men|women|children"
+    r"|police|dead|more|other|new|km|kg|m|percent|per|euro|million|billion|or|of)\b"
+)
+"""After a number that counts something: "in 2000 villages" names no year."""
+
+_GOES_ON = re.compile(r"\s+[A-Z]|['’]s\b")
+_ENDS = re.compile(r"\s*(?:[?.,;:!)]|$)")
+_SENTENCE_START = re.compile(r"(?:^|[.?!:]\s)\W*$")
+
+_WORDS = frozenset(["march", "may"])
+"""Months that are other words too."""
+
+_NAMES = frozenset(["april", "june", "august"])
+"""Months that are names of people too."""
+
+_EVENTS = frozenset([(1, 6), (9, 11), (10, 7)])
+"""Month and day that stand for what happened on them, whatever year it is now."""
+
+_OVER_ONE = frozenset(["since", "after", "before", "until", "till", "by"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """From the first to the last day, both included; no first one: from the beginning."""
+
+    first: date | None
+    last: date
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """An expression, its kind, and what leads to it: `start` is where that begins."""
+
+    kind: str
+    words: str
+    match: re.Match[str]
+    cue: str
+    edge: str
+    the: bool
+    start: int
+
+    @property
+    def question(self) -> str:
+        return self.match.string
+
+    @property
+    def end(self) -> int:
+        return self.match.end()
+
+
+def find_periods(
+    question: str, asked: date, taken: Sequence[tuple[int, int]] = ()
+) -> tuple[AskedPeriod, ...]:
+    """The periods that `question` names, in the order of the text; relative ones count from the
+    day `asked`. What overlaps a place in `taken` is passed over. Any text is safe."""
+    if not _GATE.search(question):
+        return ()
+    found: list[AskedPeriod] = []
+    points = _points(question, taken)
+    at = 0
+    while at < len(points):
+        pair = _pair(points[at : at + 2])
+        days = _range(points[at], points[at + 1], asked) if pair else _single(points[at], asked)
+        last = points[at + 1] if pair else points[at]
+        if days is not None and _is_past(days, asked):
+            found.append(_asked_period(question, points[at].start, last.end, days))
+        at += 2 if pair else 1
+    return tuple(found) if len(found) <= PERIODS_MOST else ()
+
+
+def _is_past(days: _Days, asked: date) -> bool:
+    """Whether anything can have been published then and not at another time."""
+    return days.first <= asked if days.first else days.last < asked
+
+
+def _points(question: str, taken: Sequence[tuple[int, int]]) -> list[_Point]:
+    matches = _POINT.finditer(question)
+    free = (m for m in matches if all(m.end() <= a or b <= m.start() for a, b in taken))
+    return [_point(match) for match in free]
+
+
+def _point(match: re.Match[str]) -> _Point:
+    begin = max(0, match.start() - LEAD_CHARACTERS)
+    lead = _LEAD.search(match.string, begin, match.start())
+    assert lead is not None  # it may be empty
+    parts = {name: (text or "").lower() for name, text in lead.groupdict().items()}
+    return _Point(
+        kind=match.lastgroup or "",
+        words=" ".join(match[0].lower().split()),
+        match=match,
+        cue=parts["cue"],
+        edge=parts["edge"],
+        the=bool(parts["the"]),
+        start=lead.start(),
+    )
+
+
+def _pair(points: Sequence[_Point]) -> bool:
+    """Whether two points are the ends of one period: "between May and June 2025"."""
+    if len(points) < 2 or points[0].cue not in ("between", "from"):
+        return False
+    between = points[0].question[points[0].end : points[1].match.start()]
+    return _JOINT.fullmatch(between) is not None and not _is_counted(points[1])
+
+
+def _range(one: _Point, other: _Point, asked: date) -> _Days | None:
+    last = _read(other.words, asked, other.kind)
+    words, year = one.words, re.search(_YEAR, other.words)
+    if year and one.kind in ("day", "month"):
+        words = f"{words} {year[0]}"
+    first = _read(words, asked, one.kind)
+    if first is None or last is None or first.first is None or first.first > last.last:
+        return None
+    return _Days(first.first, last.last)
+
+
+def _single(point: _Point, asked: date) -> _Days | None:
+    if point.cue == "between" or not _ACCEPTED[point.kind](point):
+        return None
+    words = point.words
+    if point.kind == "span" and point.the:
+        words = words.replace("last", "past")  # "in the last week" is no week of the calendar
+    days = _read(words, asked, point.kind)
+    if days is None or days.first is None:
+        return None
+    if point.kind == "day" and (days.first.month, days.first.day) in _EVENTS:
+        return None
+    return _bounded(point, days.first, days.last, asked)
+
+
+def _bounded(point: _Point, first: date, last: date, asked: date) -> _Days | None:
+    """The days that a cue such as "since" or "before the end of" makes of a period."""
+    starts = "start" in point.edge or "beginning" in point.edge
+    ends = "end" in point.edge
+    try:
+        if point.cue == "since":
+            days = _Days(last if ends else first, asked)
+        elif point.cue == "after":
+            days = _Days(first if starts else last + timedelta(days=1), asked)
+        elif point.cue == "before":
+            days = _Days(None, last if ends else first - timedelta(days=1))
+        elif point.cue in _OVER_ONE:
+            days = _Days(None, first if starts else last)
+        else:
+            return _Days(first, last)
+    except OverflowError:
+        return None
+    return days if days.first is None or days.first <= days.last else None
+
+
+def _accept_monthly(point: _Point) -> bool:
+    month = point.match[0].split()[0]
+    if month.lower() not in (*_WORDS, *_NAMES, "mar"):
+        return True
+    return bool(point.cue) or (month[0].isupper() and not _starts_sentence(point))
+
+
+def _accept_day(point: _Point) -> bool:
+    # "the March 23 Movement", but "on the 20th of November"
+    ordinal = point.words[0].isdigit() and not point.words.split()[0].isdigit()
+    return bool(point.cue) and (not point.the or ordinal) and point.cue not in ("of", "in", "over")
+
+
+def _accept_year(point: _Point) -> bool:
+    if point.the or _is_counted(point):
+        return False
+    return bool(point.edge) or point.cue not in ("", "of", "on", "at", "over", "within")
+
+
+def _accept_month(point: _Point) -> bool:
+    if not (point.cue or point.edge) or point.the or point.cue in ("of", "on", "at", "over"):
+        return False
+    rest = point.question[point.end :]
+    if point.words in _WORDS:
+        clear = point.match[0][0].isupper() and point.cue in ("in", "during", "throughout")
+        return not _GOES_ON.match(rest) if clear else _ENDS.match(rest) is not None
+    return point.cue != "by" and not (point.words in _NAMES and _GOES_ON.match(rest))
+
+
+def _accept_weekday(point: _Point) -> bool:
+    return point.cue in ("on", "since", "until", "till") and not point.the
+
+
+def _accept_ago(point: _Point) -> bool:
+    lead = point.question[: point.match.start()].rstrip().lower()
+    return not lead.endswith((" than", " over", " nearly", " almost"))
+
+
+def _accept_span(point: _Point) -> bool:
+    """ "last week", "in the past three days"; not "the last week of the war"."""
+    if re.match(r"\s+of\b", point.question[point.end :]) or _is_title(point):
+        return False
+    counted = point.the and point.cue in ("in", "over", "during", "within")
+    if re.search(rf" {_COUNT} ", point.words) or not point.words.startswith("last"):
+        return counted
+    return counted or not _is_owned(point)
+
+
+def _accept_unit(point: _Point) -> bool:
+    of = re.match(r"\s+of\b", point.question[point.end :])
+    return not (of or _is_owned(point) or _is_title(point))
+
+
+def _accept_nearest(point: _Point) -> bool:
+    name = point.match[0].split()[1]
+    rest = point.question[point.end :]
+    return _accept_unit(point) and (name not in _WORDS or _ENDS.match(rest) is not None)
+
+
+def _accept_near(point: _Point) -> bool:
+    lead = point.question[: point.match.start()].rstrip().lower()
+    return not (
+        _is_title(point)
+        or lead.endswith("ago")
+        or re.match(r"['’]s\b", point.question[point.end :])
+    )
+
+
+_ACCEPTED: Mapping[str, Callable[[_Point], bool]] = {
+    "iso": lambda _: True,
+    "dated": lambda _: True,
+    "monthly": _accept_monthly,
+    "day": _accept_day,
+    "quarter": lambda _: True,
+    "decade": lambda point: point.the and point.cue in ("in", "during", "since", "before", "after"),
+    "year": _accept_year,
+    "ago": _accept_ago,
+    "span": _accept_span,
+    "nearest": _accept_nearest,
+    "unit": _accept_unit,
+    "near": _accept_near,
+    "weekday": _accept_weekday,
+    "month": _accept_month,
+}
+"""By kind, whether the words around an expression leave no doubt."""
+
+
+def _is_counted(point: _Point) -> bool:
+    year = point.kind == "year"
+    return year and _COUNTED.match(point.question, point.end) is not None
+
+
+def _is_owned(point: _Point) -> bool:
+    before = point.question[: point.match.start()]
+    return _OWNER.search(before) is not None and not re.search(r"\bat\s+$", before)
+
+
+def _starts_sentence(point: _Point) -> bool:
+    return _SENTENCE_START.search(point.question[: point.match.start()]) is not None
+
+
+def _is_title(point: _Point) -> bool:
+    """Whether it is written as a name is: "USA Today", "Last Week Tonight"."""
+    first, *others = point.match[0].split()
+    if any(word[0].isupper() for word in others if word.lower() not in _CAPITAL):
+        return True
+    return first[0].isupper() and not _starts_sentence(point)
+
+
+_CAPITAL = frozenset(re.findall(r"[a-z]+", f"{_MONTH} {_WEEKDAY}"))
+"""Words that English writes with a capital."""
+
+
+@lru_cache(maxsize=4096)
+def _read(words: str, asked: date, kind: str) -> _Days | None:
+    """The days of an expression; None if there are no such days."""
+    try:
+        match kind:
+            case "decade":
+                return _Days(date(int(words[:4]), 1, 1), date(int(words[:4]) + 9, 12, 31))
+            case "span" if days := _span(words, asked):
+                return days
+            case "nearest":
+                return _nearest(words, asked)
+            case "unit" if words.endswith("weekend"):
+                monday = asked - timedelta(days=asked.weekday())
+                return _Days(monday - timedelta(days=2), monday - timedelta(days=1))
+            case "weekday":
+                ago = (asked.weekday() - _weekday(words)) % 7
+                return _Days(asked - timedelta(days=ago), asked - timedelta(days=ago))
+            case "quarter":
+                for number, name in enumerate(_QUARTERS, start=1):
+                    words = words.replace(f"{name} quarter", f"q{number}").replace(" of ", " ")
+        return _parsed(words, asked)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _weekday(words: str) -> int:
+    names = re.findall(r"[a-z]+", _WEEKDAY)
+    return names.index(words.split()[-1])
+
+
+def _span(words: str, asked: date) -> _Days | None:
+    """The days up to today of "past three weeks"; None for "last week", which is a calendar's."""
+    _, *count, unit = words.split()
+    if not count and words.startswith("last"):
+        return None
+    number = count[0] if count else "1"
+    amount = int(number) if number.isdigit() else _NUMBERS.index(number) + 1
+    unit = unit.removesuffix("s")
+    days = _parsed(f"{amount} {unit}s ago", asked)
+    if days is None or unit == "day":
+        return days and _Days(days.first, asked)
+    length = {"week": 7, "month": 30.44, "year": 365.25}[unit]
+    return _Days(asked - timedelta(days=round(amount * length)), asked)
+
+
+def _nearest(words: str, asked: date) -> _Days | None:
+    """ "last Monday" and "last November" are over; "this Monday" and "this March" may be now."""
+    which, name = words.split()
+    if name.endswith("day"):
+        base = asked - timedelta(days=1) if which == "last" else asked
+        ago = (base.weekday() - _weekday(name)) % 7
+        return _Days(base - timedelta(days=ago), base - timedelta(days=ago))
+    days = _parsed(f"{name} {asked.year}", asked)
+    if which == "last" and days and days.last >= asked:
+        return _parsed(f"{name} {asked.year - 1}", asked)
+    return days
+
+
+def _parsed(words: str, asked: date) -> _Days | None:
+    """What dateparser makes of words that the grammar holds to be a date, widened to the period
+    that they name. A date without a year is the latest that is not after `asked`."""
+    from dateparser.date import DateDataParser  # type: ignore[import-untyped]  # 0.1 s, rarely needed
+
+    settings = {
+        "PARSERS": ["absolute-time", "relative-time"],
+        "PREFER_DATES_FROM": "past",
+        "PREFER_DAY_OF_MONTH": "first",
+        "RELATIVE_BASE": datetime(asked.year, asked.month, asked.day),
+    }
+    found = DateDataParser(languages=["en"], settings=settings).get_date_data(words)
+    return None if found.date_obj is None else _widened(found.date_obj.date(), found.period)
+
+
+def _widened(day: date, period: str) -> _Days:
+    match period:
+        case "week":
+            first = day - timedelta(days=day.weekday())
+            return _Days(first, first + timedelta(days=6))
+        case "month":
+            return _Days(day.replace(day=1), _month_end(day))
+        case "quarter":
+            first = date(day.year, day.month - (day.month - 1) % 3, 1)
+            return _Days(first, _month_end(first.replace(month=first.month + 2)))
+        case "year":
+            return _Days(date(day.year, 1, 1), date(day.year, 12, 31))
+    return _Days(day, day)
+
+
+def _month_end(day: date) -> date:
+    return day.replace(day=calendar.monthrange(day.year, day.month)[1])
+
+
+def _asked_period(question: str, start: int, end: int, days: _Days) -> AskedPeriod:
+    first = days.first.isoformat() if days.first else None
+    return AskedPeriod(question[start:end], start, end, first, days.last.isoformat())

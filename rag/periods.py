@@ -7,13 +7,12 @@ questions that have none.
 
 from __future__ import annotations
 
-import calendar
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import date, timedelta
 
+from rag.days import ANY_MONTH, COUNT, DAY, MONTH, QUARTERS, UNIT, WEEKDAY, YEAR, Days, days_of
 from rag.types import AskedPeriod
 
 PERIODS_MOST = 4
@@ -22,41 +21,28 @@ PERIODS_MOST = 4
 LEAD_CHARACTERS = 48
 """How far before a date the words that belong to it may begin."""
 
-_MONTH = "(?:january|february|march|april|may|june|july|august|september|october|november|december)"
-_ANY_MONTH = rf"(?:{_MONTH}\b|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?)"
-_WEEKDAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
-_DAY = r"(?:[12][0-9]|3[01]|0?[1-9])(?:st|nd|rd|th)?"
-_YEAR = "(?:1[89][0-9]{2}|2[01][0-9]{2})"
-_NUMBERS = (
-    *("one", "two", "three", "four", "five", "six"),
-    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
-)
-_COUNT = rf"(?:[1-9][0-9]{{0,2}}|{'|'.join(_NUMBERS)})"
-_UNIT = "(?:day|week|month|year)"
-_QUARTERS = ("first", "second", "third", "fourth")
-
 _GATE = re.compile(
-    rf"[0-9]{{4}}|\b(?:{_ANY_MONTH}|{_WEEKDAY}|yesterday|today|ago|this|last|past|previous)\b",
+    rf"[0-9]{{4}}|\b(?:{ANY_MONTH}|{WEEKDAY}|yesterday|today|ago|this|last|past|previous)\b",
     re.IGNORECASE,
 )
 """What every expression holds one of; a question without it is not looked at further."""
 
 # In the order in which they are tried; the name of the group is the kind.
 _KINDS = (
-    rf"(?P<iso>{_YEAR}-[01][0-9]-[0-3][0-9])",
-    rf"(?P<dated>{_ANY_MONTH} {_DAY},? {_YEAR}|{_DAY} (?:of )?{_ANY_MONTH},? {_YEAR})",
-    rf"(?P<monthly>{_ANY_MONTH},? (?:of )?{_YEAR})",
-    rf"(?P<day>{_ANY_MONTH} {_DAY}|{_DAY} (?:of )?{_ANY_MONTH})",
-    rf"(?P<quarter>(?:q[1-4]|(?:{'|'.join(_QUARTERS)}) quarter) (?:of )?{_YEAR})",
+    rf"(?P<iso>{YEAR}-[01][0-9]-[0-3][0-9])",
+    rf"(?P<dated>{ANY_MONTH} {DAY},? {YEAR}|{DAY} (?:of )?{ANY_MONTH},? {YEAR})",
+    rf"(?P<monthly>{ANY_MONTH},? (?:of )?{YEAR})",
+    rf"(?P<day>{ANY_MONTH} {DAY}|{DAY} (?:of )?{ANY_MONTH})",
+    rf"(?P<quarter>(?:q[1-4]|(?:{'|'.join(QUARTERS)}) quarter) (?:of )?{YEAR})",
     r"(?P<decade>(?:1[89]|20)[0-9]0s)",
-    rf"(?P<year>{_YEAR})",
-    rf"(?P<ago>(?:{_COUNT}|an?) {_UNIT}s? ago)",
-    rf"(?P<span>(?:last|past|previous) (?:{_COUNT} {_UNIT}s?|{_UNIT}))",
-    rf"(?P<nearest>(?:last|this) (?:{_MONTH}|{_WEEKDAY}))",
+    rf"(?P<year>{YEAR})",
+    rf"(?P<ago>(?:{COUNT}|an?) {UNIT}s? ago)",
+    rf"(?P<span>(?:last|past|previous) (?:{COUNT} {UNIT}s?|{UNIT}))",
+    rf"(?P<nearest>(?:last|this) (?:{MONTH}|{WEEKDAY}))",
     r"(?P<unit>this (?:week|month|year)|last weekend)",
     r"(?P<near>yesterday|today)",
-    rf"(?P<weekday>{_WEEKDAY})",
-    rf"(?P<month>{_MONTH})",
+    rf"(?P<weekday>{WEEKDAY})",
+    rf"(?P<month>{MONTH})",
 )
 _POINT = re.compile(
     # no part of a greater number, an amount, an address or a compound
@@ -94,14 +80,6 @@ _EVENTS = frozenset([(1, 6), (9, 11), (10, 7)])
 """Month and day that stand for what happened on them, whatever year it is now."""
 
 _OVER_ONE = frozenset(["since", "after", "before", "until", "till", "by"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Days:
-    """From the first to the last day, both included; no first one: from the beginning."""
-
-    first: date | None
-    last: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +123,7 @@ def find_periods(
     return tuple(found) if len(found) <= PERIODS_MOST else ()
 
 
-def _is_past(days: _Days, asked: date) -> bool:
+def _is_past(days: Days, asked: date) -> bool:
     """Whether anything can have been published then and not at another time."""
     return days.first <= asked if days.first else days.last < asked
 
@@ -180,24 +158,24 @@ def _pair(points: Sequence[_Point]) -> bool:
     return _JOINT.fullmatch(between) is not None and not _is_counted(points[1])
 
 
-def _range(one: _Point, other: _Point, asked: date) -> _Days | None:
-    last = _read(other.words, asked, other.kind)
-    words, year = one.words, re.search(_YEAR, other.words)
+def _range(one: _Point, other: _Point, asked: date) -> Days | None:
+    last = days_of(other.words, asked, other.kind)
+    words, year = one.words, re.search(YEAR, other.words)
     if year and one.kind in ("day", "month"):
         words = f"{words} {year[0]}"
-    first = _read(words, asked, one.kind)
+    first = days_of(words, asked, one.kind)
     if first is None or last is None or first.first is None or first.first > last.last:
         return None
-    return _Days(first.first, last.last)
+    return Days(first.first, last.last)
 
 
-def _single(point: _Point, asked: date) -> _Days | None:
+def _single(point: _Point, asked: date) -> Days | None:
     if point.cue == "between" or not _ACCEPTED[point.kind](point):
         return None
     words = point.words
     if point.kind == "span" and point.the:
         words = words.replace("last", "past")  # "in the last week" is no week of the calendar
-    days = _read(words, asked, point.kind)
+    days = days_of(words, asked, point.kind)
     if days is None or days.first is None:
         return None
     if point.kind == "day" and (days.first.month, days.first.day) in _EVENTS:
@@ -205,21 +183,21 @@ def _single(point: _Point, asked: date) -> _Days | None:
     return _bounded(point, days.first, days.last, asked)
 
 
-def _bounded(point: _Point, first: date, last: date, asked: date) -> _Days | None:
+def _bounded(point: _Point, first: date, last: date, asked: date) -> Days | None:
     """The days that a cue such as "since" or "before the end of" makes of a period."""
     starts = "start" in point.edge or "beginning" in point.edge
     ends = "end" in point.edge
     try:
         if point.cue == "since":
-            days = _Days(last if ends else first, asked)
+            days = Days(last if ends else first, asked)
         elif point.cue == "after":
-            days = _Days(first if starts else last + timedelta(days=1), asked)
+            days = Days(first if starts else last + timedelta(days=1), asked)
         elif point.cue == "before":
-            days = _Days(None, last if ends else first - timedelta(days=1))
+            days = Days(None, last if ends else first - timedelta(days=1))
         elif point.cue in _OVER_ONE:
-            days = _Days(None, first if starts else last)
+            days = Days(None, first if starts else last)
         else:
-            return _Days(first, last)
+            return Days(first, last)
     except OverflowError:
         return None
     return days if days.first is None or days.first <= days.last else None
@@ -268,7 +246,7 @@ def _accept_span(point: _Point) -> bool:
     if re.match(r"\s+of\b", point.question[point.end :]) or _is_title(point):
         return False
     counted = point.the and point.cue in ("in", "over", "during", "within")
-    if re.search(rf" {_COUNT} ", point.words) or not point.words.startswith("last"):
+    if re.search(rf" {COUNT} ", point.words) or not point.words.startswith("last"):
         return counted
     return counted or not _is_owned(point)
 
@@ -334,102 +312,10 @@ def _is_title(point: _Point) -> bool:
     return first[0].isupper() and not _starts_sentence(point)
 
 
-_CAPITAL = frozenset(re.findall(r"[a-z]+", f"{_MONTH} {_WEEKDAY}"))
+_CAPITAL = frozenset(re.findall(r"[a-z]+", f"{MONTH} {WEEKDAY}"))
 """Words that English writes with a capital."""
 
 
-@lru_cache(maxsize=4096)
-def _read(words: str, asked: date, kind: str) -> _Days | None:
-    """The days of an expression; None if there are no such days."""
-    try:
-        match kind:
-            case "decade":
-                return _Days(date(int(words[:4]), 1, 1), date(int(words[:4]) + 9, 12, 31))
-            case "span" if days := _span(words, asked):
-                return days
-            case "nearest":
-                return _nearest(words, asked)
-            case "unit" if words.endswith("weekend"):
-                monday = asked - timedelta(days=asked.weekday())
-                return _Days(monday - timedelta(days=2), monday - timedelta(days=1))
-            case "weekday":
-                ago = (asked.weekday() - _weekday(words)) % 7
-                return _Days(asked - timedelta(days=ago), asked - timedelta(days=ago))
-            case "quarter":
-                for number, name in enumerate(_QUARTERS, start=1):
-                    words = words.replace(f"{name} quarter", f"q{number}").replace(" of ", " ")
-        return _parsed(words, asked)
-    except (OverflowError, ValueError):
-        return None
-
-
-def _weekday(words: str) -> int:
-    names = re.findall(r"[a-z]+", _WEEKDAY)
-    return names.index(words.split()[-1])
-
-
-def _span(words: str, asked: date) -> _Days | None:
-    """The days up to today of "past three weeks"; None for "last week", which is a calendar's."""
-    _, *count, unit = words.split()
-    if not count and words.startswith("last"):
-        return None
-    number = count[0] if count else "1"
-    amount = int(number) if number.isdigit() else _NUMBERS.index(number) + 1
-    unit = unit.removesuffix("s")
-    days = _parsed(f"{amount} {unit}s ago", asked)
-    if days is None or unit == "day":
-        return days and _Days(days.first, asked)
-    length = {"week": 7, "month": 30.44, "year": 365.25}[unit]
-    return _Days(asked - timedelta(days=round(amount * length)), asked)
-
-
-def _nearest(words: str, asked: date) -> _Days | None:
-    """ "last Monday" and "last November" are over; "this Monday" and "this March" may be now."""
-    which, name = words.split()
-    if name.endswith("day"):
-        base = asked - timedelta(days=1) if which == "last" else asked
-        ago = (base.weekday() - _weekday(name)) % 7
-        return _Days(base - timedelta(days=ago), base - timedelta(days=ago))
-    days = _parsed(f"{name} {asked.year}", asked)
-    if which == "last" and days and days.last >= asked:
-        return _parsed(f"{name} {asked.year - 1}", asked)
-    return days
-
-
-def _parsed(words: str, asked: date) -> _Days | None:
-    """What dateparser makes of words that the grammar holds to be a date, widened to the period
-    that they name. A date without a year is the latest that is not after `asked`."""
-    from dateparser.date import DateDataParser  # type: ignore[import-untyped]  # 0.1 s, rarely needed
-
-    settings = {
-        "PARSERS": ["absolute-time", "relative-time"],
-        "PREFER_DATES_FROM": "past",
-        "PREFER_DAY_OF_MONTH": "first",
-        "RELATIVE_BASE": datetime(asked.year, asked.month, asked.day),
-    }
-    found = DateDataParser(languages=["en"], settings=settings).get_date_data(words)
-    return None if found.date_obj is None else _widened(found.date_obj.date(), found.period)
-
-
-def _widened(day: date, period: str) -> _Days:
-    match period:
-        case "week":
-            first = day - timedelta(days=day.weekday())
-            return _Days(first, first + timedelta(days=6))
-        case "month":
-            return _Days(day.replace(day=1), _month_end(day))
-        case "quarter":
-            first = date(day.year, day.month - (day.month - 1) % 3, 1)
-            return _Days(first, _month_end(first.replace(month=first.month + 2)))
-        case "year":
-            return _Days(date(day.year, 1, 1), date(day.year, 12, 31))
-    return _Days(day, day)
-
-
-def _month_end(day: date) -> date:
-    return day.replace(day=calendar.monthrange(day.year, day.month)[1])
-
-
-def _asked_period(question: str, start: int, end: int, days: _Days) -> AskedPeriod:
+def _asked_period(question: str, start: int, end: int, days: Days) -> AskedPeriod:
     first = days.first.isoformat() if days.first else None
     return AskedPeriod(question[start:end], start, end, first, days.last.isoformat())

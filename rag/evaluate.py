@@ -1,8 +1,9 @@
 """How good the answers are: rankings by stage with ir_measures, quotes on question sets.
 
 Each stage ranks articles by their best passage: `lexical` and `dense` alone, `rrf` and `fused` the
-two together. The first articles are just those that a user gets; where a ranking ends before 100,
-the search is deepened and what is new goes behind.
+two together, `understanding` with what the question says of date and source. The first articles are
+just those that a user gets; where a ranking ends before 100, the search is deepened and what is new
+goes behind.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import ir_measures
 import numpy as np
 
 from rag.fuse import reciprocal_rank
-from rag.retrieve import DEPTH, Candidates
+from rag.retrieve import DEPTH
 from rag.searcher import Ranking, Searcher
 from rag.sets import EvaluationSet, Question
 from rag.types import Answer, Floats
@@ -37,16 +38,17 @@ TIMED_MOST = 300
 QUOTED_FIRST = 3
 """Own sets also say how often the evidence is among so many first citations."""
 
-Stage = Callable[[Candidates, Floats], Floats]
+Stage = Callable[[Ranking], Floats]
 
 STAGES: Mapping[str, Stage] = {
-    "lexical": lambda found, _: np.where(found.lexical > 0, found.lexical, -np.inf),
-    "dense": lambda found, _: found.dense,
-    "rrf": lambda found, _: reciprocal_rank(found.lexical, found.dense),
-    "fused": lambda _, fused: fused,
+    "lexical": lambda ranking: _matching(ranking.candidates.lexical),
+    "dense": lambda ranking: ranking.candidates.dense,
+    "rrf": lambda ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
+    "fused": lambda ranking: ranking.fused,
+    "understanding": lambda ranking: ranking.understood,
 }
 
-DEFAULT_STAGE = "fused"
+DEFAULT_STAGE = "understanding"
 """The stage that answers are made from."""
 
 Qrels = Mapping[str, Mapping[str, int]]
@@ -63,7 +65,7 @@ def evaluate(
     """
     runs: Runs = {stage: {} for stage in STAGES}
     for done, (query_id, text) in enumerate(asked.queries.items(), start=1):
-        for stage, articles in rank_articles(searcher, text).items():
+        for stage, articles in rank_articles(searcher, text, asked.asked_at.get(query_id)).items():
             runs[stage][query_id] = articles
         tell(done)
     stages = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
@@ -80,13 +82,15 @@ def evaluate(
     }
 
 
-def rank_articles(searcher: Searcher, question: str) -> dict[str, list[str]]:
+def rank_articles(
+    searcher: Searcher, question: str, asked_at: str | None = None
+) -> dict[str, list[str]]:
     """By stage, the ids of the 100 best articles, best first; fewer if there are not so many."""
     ranked: dict[str, list[int]] = {stage: [] for stage in STAGES}
     with searcher.archive.snapshot() as snapshot:
         depth = DEPTH
         while True:
-            ranking = searcher.rank(snapshot, question, depth=depth)
+            ranking = searcher.rank(snapshot, question, depth=depth, asked_at=asked_at)
             for stage, places in ranked.items():
                 _extend(places, ranking, STAGES[stage])
             short = {stage for stage, articles in ranked.items() if len(articles) < ARTICLES}
@@ -139,7 +143,10 @@ class Judged:
 
 def judge(searcher: Searcher, questions: Iterable[Question]) -> list[Judged]:
     """Ask every question and see whether the quotes hold what was asked for."""
-    return [_judged(question, searcher.ask(question.text)) for question in questions]
+    return [
+        _judged(question, searcher.ask(question.text, asked_at=question.asked_at))
+        for question in questions
+    ]
 
 
 def answers_report(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def commit() -> str | None:
 
 def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
     """Put the articles that a ranking adds behind those already there."""
-    scores = stage(ranking.candidates, ranking.fused)
+    scores = stage(ranking)
     order = np.lexsort((ranking.candidates.numbers, -scores))
     order = order[np.isfinite(scores[order])]
     seen = set(articles)
@@ -199,6 +206,10 @@ def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
         if article not in seen:
             seen.add(article)
             articles.append(article)
+
+
+def _matching(lexical: Floats) -> Floats:
+    return np.where(lexical > 0, lexical, np.float32(-np.inf))
 
 
 def _judged(question: Question, answer: Answer) -> Judged:

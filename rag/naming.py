@@ -42,7 +42,7 @@ _TELLING = re.compile(
 _GOES_ON = re.compile(r"[-‐]\w|\s+(?:&\s+)?[A-Z]|\s+of\b|\.(?!com\b|org\b|net\b)\w")
 _CAPITAL_BEFORE = re.compile(r"[A-Z]\S*\s+$")
 _WORD = re.compile(r"[\w\u0300-\u036f]+")
-_HOST = re.compile(r"(?:www\.)?([\w-]{2,})(?:\.[a-z]{2,5}){1,2}", re.IGNORECASE)
+_HOST = re.compile(r"(?:www\.)?(([\w-]{2,})(?:\.[a-z]{2,5}){1,2})", re.IGNORECASE)
 
 _ORDINARY_WORDS = """
 economist express fortune herald history law life mail mirror nation nature people police post
@@ -69,7 +69,7 @@ def source_names(sources: Iterable[str]) -> SourceNames:
     by_words: dict[tuple[str, ...], tuple[str, ...]] = {}
     for source in sorted(sources):
         host = _HOST.fullmatch(source)
-        for name in dict.fromkeys([source, *([host[1]] if host else [])]):
+        for name in dict.fromkeys([source, *(host.groups() if host else [])]):
             words = tuple(word for word, _, _ in _words(name))
             words = words[1:] if words[:1] == ("the",) else words
             if len("".join(words)) > 1 and not "".join(words).isdigit():

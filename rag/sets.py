@@ -12,12 +12,13 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
+from rag.dates import parse_iso
 from rag.errors import InvalidRequest, UnreadableItem
 from rag.normalise import article_from_fields
 from rag.read import read_paths
@@ -48,13 +49,15 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question with what answers it: every fact of `answers`, in one of its spellings, stands in
-    each evidence. One that the archive does not answer has neither."""
+    each evidence. One that the archive does not answer has neither. `asked_at` is the ISO date
+    that "last week" counts from."""
 
     id: str
     type: QuestionType
     text: str
     answers: tuple[tuple[str, ...], ...]
     evidence: tuple[Evidence, ...]
+    asked_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class BeirSet:
 class EvaluationSet:
     """What is asked, and of which articles. `qrels`: by query id, the relevance of each article.
 
-    `questions` are those of an own set, the unanswerable ones included; none for BEIR.
+    `questions` are those of an own set, the unanswerable ones included; none for BEIR. `asked_at`:
+    by query id, the ISO date on which it was asked, where that is known.
     """
 
     name: str
@@ -79,6 +83,7 @@ class EvaluationSet:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     questions: Sequence[Question] = ()
+    asked_at: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> EvaluationSet:
@@ -89,7 +94,8 @@ def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> Evaluati
     if path.is_dir():
         beir = open_beir(path)
         articles = beir_articles(beir, max_text_bytes=max_text_bytes)
-        return EvaluationSet(beir.name, articles, beir_queries(beir), beir_qrels(beir))
+        queries, qrels = beir_queries(beir), beir_qrels(beir)
+        return EvaluationSet(beir.name, articles, queries, qrels, asked_at=beir_asked_at(beir))
     if about is not None and not about.is_dir():
         raise InvalidRequest("articles", f"there is no folder {about}")
     questions = read_questions(path)
@@ -98,7 +104,8 @@ def open_set(path: Path, about: Path | None, *, max_text_bytes: int) -> Evaluati
     if not queries:
         raise InvalidRequest("set", f"{path} holds no question that has evidence")
     found = read_paths([about] if about else [], max_text_bytes=max_text_bytes)
-    return EvaluationSet(path.stem, found, queries, qrels, questions)
+    asked_at = {q.id: q.asked_at for q in questions if q.asked_at}
+    return EvaluationSet(path.stem, found, queries, qrels, questions, asked_at)
 
 
 def open_beir(folder: Path) -> BeirSet:
@@ -140,6 +147,18 @@ def beir_queries(beir: BeirSet) -> dict[str, str]:
     if missing:
         raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
     return {query_id: text for query_id, text in texts.items() if query_id in judged}
+
+
+def beir_asked_at(beir: BeirSet) -> dict[str, str]:
+    """By query id, the ISO date of `metadata.asked_at` or `metadata.date`, where it is one."""
+    dates: dict[str, str] = {}
+    for _, fields in _records(beir.queries):
+        metadata = fields.get("metadata")
+        if isinstance(metadata, dict):
+            value = str(metadata.get("asked_at") or metadata.get("date")).replace("/", "-")
+            with suppress(ValueError):
+                dates[str(fields.get("_id"))] = parse_iso(value).iso
+    return dates
 
 
 def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
@@ -185,6 +204,7 @@ def _question(fields: dict[str, Any]) -> Question:
         text=str(fields["question"]),
         answers=tuple(tuple(str(s) for s in spellings) for spellings in fields["answers"]),
         evidence=tuple(Evidence(str(e["article"]), str(e["quote"])) for e in fields["evidence"]),
+        asked_at=parse_iso(str(fields["asked_at"])).iso if "asked_at" in fields else None,
     )
     if (question.type is QuestionType.UNANSWERABLE) == bool(question.evidence):
         raise ValueError("evidence goes with every type but unanswerable")

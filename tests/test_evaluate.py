@@ -159,7 +159,7 @@ def test_deepening_does_not_change_the_head(searcher: Searcher) -> None:
     with searcher.archive.snapshot() as snapshot:
         ranking = searcher.rank(snapshot, question)
         for stage, scores_of in STAGES.items():
-            scores = scores_of(ranking.candidates, ranking.fused)
+            scores = scores_of(ranking)
             places = [at for at in range(len(scores)) if np.isfinite(scores[at])]
             places.sort(key=lambda at: (-scores[at], ranking.candidates.numbers[at]))
             articles = list(dict.fromkeys(ranking.articles[places].tolist()))
@@ -181,6 +181,26 @@ def test_an_article_ranks_by_its_best_passage(searcher: Searcher) -> None:
     question = "the harbour on day 7 by envoy 4"
     first = searcher.ask(question, top_k=1).citations[0].hit.article.id
     assert rank_articles(searcher, question)[DEFAULT_STAGE][0] == first
+
+
+def test_a_question_is_asked_on_its_day(tmp_path: Path) -> None:
+    days = ["2024-03-04", "2024-05-06"]
+    both = [
+        Article(day, "Bread", "Bread got dearer in town again.", published_at=day) for day in days
+    ]
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), *both)
+        searcher = Searcher(archive, FakeEncoder())
+        queries = dict.fromkeys(days, "did bread get dearer yesterday")
+        asked_at = {"2024-03-04": "2024-03-05", "2024-05-06": "2024-05-07"}
+        own = EvaluationSet("own", [], queries, {day: {day: 1} for day in days}, (), asked_at)
+        stages = evaluate(searcher, own)["stages"]
+        for day in days:
+            ranked = rank_articles(searcher, queries[day], asked_at[day])
+            assert ranked["understanding"][0] == day
+            assert ranked["fused"] == days
+    assert stages["understanding"]["Success@1"] == 1
+    assert stages["fused"]["Success@1"] == 0.5
 
 
 def test_an_empty_archive_ranks_nothing(tmp_path: Path) -> None:

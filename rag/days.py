@@ -22,6 +22,7 @@ NUMBERS = (
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 COUNT = rf"(?:[1-9][0-9]{{0,2}}|{'|'.join(NUMBERS)})"
+DAYS_OF = {"day": 1, "week": 7, "month": 30.44, "year": 365.25}
 UNIT = "(?:day|week|month|year)"
 QUARTERS = ("first", "second", "third", "fourth")
 
@@ -34,6 +35,11 @@ class Days:
     last: date
 
 
+def warm() -> None:
+    """Load dateparser, which takes 0.2 s, before the first question that needs it."""
+    days_of("1 may 2024", date(2024, 5, 1), "dated")
+
+
 @lru_cache(maxsize=4096)
 def days_of(words: str, asked: date, kind: str) -> Days | None:
     """The days of an expression; None if there are no such days."""
@@ -41,13 +47,15 @@ def days_of(words: str, asked: date, kind: str) -> Days | None:
         match kind:
             case "decade":
                 return Days(date(int(words[:4]), 1, 1), date(int(words[:4]) + 9, 12, 31))
-            case "span" if days := _span(words, asked):
-                return days
+            case "span":
+                return _span(words, asked)
             case "nearest":
                 return _nearest(words, asked)
-            case "unit" if words.endswith("weekend"):
-                monday = asked - timedelta(days=asked.weekday())
-                return Days(monday - timedelta(days=2), monday - timedelta(days=1))
+            case "unit":
+                return _unit(words, asked)
+            case "near":
+                day = asked - timedelta(days=words == "yesterday")
+                return Days(day, day)
             case "weekday":
                 ago = (asked.weekday() - _weekday(words)) % 7
                 return Days(asked - timedelta(days=ago), asked - timedelta(days=ago))
@@ -64,19 +72,24 @@ def _weekday(words: str) -> int:
     return names.index(words.split()[-1])
 
 
-def _span(words: str, asked: date) -> Days | None:
-    """The days up to today of "past three weeks"; None for "last week", which is a calendar's."""
+def _span(words: str, asked: date) -> Days:
+    """The days up to today of "past three weeks"."""
     _, *count, unit = words.split()
-    if not count and words.startswith("last"):
-        return None
     number = count[0] if count else "1"
     amount = int(number) if number.isdigit() else NUMBERS.index(number) + 1
-    unit = unit.removesuffix("s")
-    days = _parsed(f"{amount} {unit}s ago", asked)
-    if days is None or unit == "day":
-        return days and Days(days.first, asked)
-    length = {"week": 7, "month": 30.44, "year": 365.25}[unit]
-    return Days(asked - timedelta(days=round(amount * length)), asked)
+    days = round(amount * DAYS_OF[unit.removesuffix("s")])
+    return Days(asked - timedelta(days=days), asked)
+
+
+def _unit(words: str, asked: date) -> Days:
+    """ "this week" and "last week" are those of the calendar, from Monday on."""
+    which, unit = words.split()
+    if unit == "weekend":
+        monday = asked - timedelta(days=asked.weekday())
+        return Days(monday - timedelta(days=2), monday - timedelta(days=1))
+    now = _widened(asked, unit)
+    assert now.first is not None
+    return now if which == "this" else _widened(now.first - timedelta(days=1), unit)
 
 
 def _nearest(words: str, asked: date) -> Days | None:

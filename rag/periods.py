@@ -37,9 +37,9 @@ _KINDS = (
     r"(?P<decade>(?:1[89]|20)[0-9]0s)",
     rf"(?P<year>{YEAR})",
     rf"(?P<ago>(?:{COUNT}|an?) {UNIT}s? ago)",
-    rf"(?P<span>(?:last|past|previous) (?:{COUNT} {UNIT}s?|{UNIT}))",
+    rf"(?<=\bthe\s)(?P<span>(?:last|past|previous) (?:{COUNT} {UNIT}s?|{UNIT}))",
     rf"(?P<nearest>(?:last|this) (?:{MONTH}|{WEEKDAY}))",
-    r"(?P<unit>this (?:week|month|year)|last weekend)",
+    r"(?P<unit>(?:this|last) (?:week|month|year)|last weekend)",
     r"(?P<near>yesterday|today)",
     rf"(?P<weekday>{WEEKDAY})",
     rf"(?P<month>{MONTH})",
@@ -52,9 +52,10 @@ _POINT = re.compile(
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"(?:(?<!\w)(?P<cue>in|on|at|of|over|since|before|after|during|within|throughout|until|till|by"
-    r"|from|between)\s+)?"
+    r"(?:(?<!\w)(?P<cue>in|on|at|of|over|since|before|prior\s+to|after|during|within|throughout"
+    r"|until|till|by|from|between)\s+)?"
     r"(?:(?P<edge>(?:the\s+)?(?:end|start|beginning|middle)\s+of|early|late|mid)[\s-]+)?"
+    rf"(?:{WEEKDAY},?\s+)?"
     r"(?P<the>the\s+)?$",
     re.IGNORECASE,
 )
@@ -66,6 +67,8 @@ _COUNTED = re.compile(
 )
 """After a number that counts something: "in 2000 villages" names no year."""
 
+_NUMBER_FOLLOWS = re.compile(r",?\s+(?:of\s+)?[0-9]")
+_DATE_FOLLOWS = re.compile(rf",?\s+(?:the\s+)?(?:{ANY_MONTH}|[0-9])", re.IGNORECASE)
 _GOES_ON = re.compile(r"\s+[A-Z]|['’]s\b")
 _ENDS = re.compile(r"\s*(?:[?.,;:!)]|$)")
 _SENTENCE_START = re.compile(r"(?:^|[.?!:]\s)\W*$")
@@ -79,7 +82,11 @@ _NAMES = frozenset(["april", "june", "august"])
 _EVENTS = frozenset([(1, 6), (9, 11), (10, 7)])
 """Month and day that stand for what happened on them, whatever year it is now."""
 
-_OVER_ONE = frozenset(["since", "after", "before", "until", "till", "by"])
+_COMPARED = re.compile(r"(?:\b(?:time|first|most|worst|ever)|est)\s+$", re.IGNORECASE)
+"""Before "since" in "for the first time since 2020", which is no period."""
+
+_PAST = re.compile(r"\b(?:did|was|were|has|have|had|said|[a-z]+ed)\b", re.IGNORECASE)
+_PRESENT = re.compile(r"\b(?:is|are|am|does|do|can|still|than)\b|['’](?:s|re)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +177,23 @@ def _range(one: _Point, other: _Point, asked: date) -> Days | None:
 
 
 def _single(point: _Point, asked: date) -> Days | None:
-    if point.cue == "between" or not _ACCEPTED[point.kind](point):
+    if not (_is_clear(point) and _ACCEPTED[point.kind](point)):
         return None
-    words = point.words
-    if point.kind == "span" and point.the:
-        words = words.replace("last", "past")  # "in the last week" is no week of the calendar
-    days = days_of(words, asked, point.kind)
+    days = days_of(point.words, asked, point.kind)
     if days is None or days.first is None:
         return None
     if point.kind == "day" and (days.first.month, days.first.day) in _EVENTS:
         return None
     return _bounded(point, days.first, days.last, asked)
+
+
+def _is_clear(point: _Point) -> bool:
+    """Whether what leads to an expression says at all when something was published."""
+    before = point.question[: point.start]
+    if point.cue == "since" and _COMPARED.search(before):
+        return False
+    # "how many died by May" is told afterwards
+    return point.cue != "between" and (point.cue != "by" or bool(point.edge))
 
 
 def _bounded(point: _Point, first: date, last: date, asked: date) -> Days | None:
@@ -192,9 +205,9 @@ def _bounded(point: _Point, first: date, last: date, asked: date) -> Days | None
             days = Days(last if ends else first, asked)
         elif point.cue == "after":
             days = Days(first if starts else last + timedelta(days=1), asked)
-        elif point.cue == "before":
+        elif point.cue.startswith(("before", "prior")):
             days = Days(None, last if ends else first - timedelta(days=1))
-        elif point.cue in _OVER_ONE:
+        elif point.cue in ("until", "till", "by"):
             days = Days(None, first if starts else last)
         else:
             return Days(first, last)
@@ -213,7 +226,9 @@ def _accept_monthly(point: _Point) -> bool:
 def _accept_day(point: _Point) -> bool:
     # "the March 23 Movement", but "on the 20th of November"
     ordinal = point.words[0].isdigit() and not point.words.split()[0].isdigit()
-    return bool(point.cue) and (not point.the or ordinal) and point.cue not in ("of", "in", "over")
+    if (point.the and not ordinal) or _NUMBER_FOLLOWS.match(point.question, point.end):
+        return False
+    return point.cue not in ("", "of", "in", "over")
 
 
 def _accept_year(point: _Point) -> bool:
@@ -226,13 +241,17 @@ def _accept_month(point: _Point) -> bool:
     if not (point.cue or point.edge) or point.the or point.cue in ("of", "on", "at", "over"):
         return False
     rest = point.question[point.end :]
+    if _NUMBER_FOLLOWS.match(rest):
+        return False
     if point.words in _WORDS:
         clear = point.match[0][0].isupper() and point.cue in ("in", "during", "throughout")
         return not _GOES_ON.match(rest) if clear else _ENDS.match(rest) is not None
-    return point.cue != "by" and not (point.words in _NAMES and _GOES_ON.match(rest))
+    return not (point.words in _NAMES and _GOES_ON.match(rest))
 
 
 def _accept_weekday(point: _Point) -> bool:
+    if _DATE_FOLLOWS.match(point.question, point.end):
+        return False
     return point.cue in ("on", "since", "until", "till") and not point.the
 
 
@@ -242,13 +261,10 @@ def _accept_ago(point: _Point) -> bool:
 
 
 def _accept_span(point: _Point) -> bool:
-    """ "last week", "in the past three days"; not "the last week of the war"."""
+    """ "in the past three days"; not "in the last week of the war"."""
     if re.match(r"\s+of\b", point.question[point.end :]) or _is_title(point):
         return False
-    counted = point.the and point.cue in ("in", "over", "during", "within")
-    if re.search(rf" {COUNT} ", point.words) or not point.words.startswith("last"):
-        return counted
-    return counted or not _is_owned(point)
+    return point.cue in ("in", "over", "during", "within")
 
 
 def _accept_unit(point: _Point) -> bool:
@@ -263,12 +279,13 @@ def _accept_nearest(point: _Point) -> bool:
 
 
 def _accept_near(point: _Point) -> bool:
-    lead = point.question[: point.match.start()].rstrip().lower()
-    return not (
-        _is_title(point)
-        or lead.endswith("ago")
-        or re.match(r"['’]s\b", point.question[point.end :])
-    )
+    before = point.question[: point.match.start()].rstrip().lower()
+    if _is_title(point) or before.endswith("ago"):
+        return False
+    if point.words == "yesterday":
+        return True
+    # Where nothing has happened yet, "today" is "in our time".
+    return _PAST.search(point.question) is not None and not _PRESENT.search(point.question)
 
 
 _ACCEPTED: Mapping[str, Callable[[_Point], bool]] = {

@@ -41,7 +41,8 @@ def gains(
     sources = (REVIEW,) if of is not None else ()
     understood = Interpreted("2025-12-24", tuple(periods), sources)
     mask = np.array(of if of is not None else [True] * len(values), dtype=np.bool_)
-    return boost(understood, *published(*values), mask).tolist()
+    gained: list[float] = boost(understood, *published(*values), mask).tolist()
+    return gained
 
 
 def test_dates_and_sources_are_understood_together() -> None:

@@ -212,13 +212,14 @@ class Searcher:
         self, columns: Columns, question: str, filters: Filters, asked_at: str | None
     ) -> Interpreted:
         """How a question is read; a filter goes before what the question says of the same."""
-        if self._names[0] is not columns:
-            self._names = (columns, source_names(columns.living_sources()))
+        known = self._names  # read once: another thread may be at another generation
+        if known[0] is not columns:
+            known = self._names = (columns, source_names(columns.living_sources()))
         try:
             read = interpret(
                 question,
                 asked_at=datetime.now(UTC).date().isoformat() if asked_at is None else asked_at,
-                sources=self._names[1],
+                sources=known[1],
             )
         except ValueError as error:
             raise InvalidRequest("asked_at", str(error)) from None

@@ -123,11 +123,14 @@ def open_beir(folder: Path) -> BeirSet:
 
 def beir_articles(beir: BeirSet, *, max_text_bytes: int) -> Iterator[Article | Unreadable]:
     """The documents of the corpus as articles. None is dropped: one that has neither a title nor a
-    text is judged all the same, and gets its id for a title."""
+    text is judged all the same, and gets its id for a title. One that has no `published_at` was
+    published at `metadata.date`."""
     for at, record in _records(beir.corpus):
         item = f"{beir.corpus.name}:{at}"
         words = f"{record.get('title') or ''}{record.get('text') or ''}".strip()
         fields = record if words else record | {"title": str(record.get("_id"))}
+        if "published_at" not in fields and (day := _metadata_date(record, "date")):
+            fields = fields | {"published_at": day}
         try:
             yield article_from_fields(fields, item=item, max_text_bytes=max_text_bytes)
         except UnreadableItem as error:
@@ -151,14 +154,20 @@ def beir_queries(beir: BeirSet) -> dict[str, str]:
 
 def beir_asked_at(beir: BeirSet) -> dict[str, str]:
     """By query id, the ISO date of `metadata.asked_at` or `metadata.date`, where it is one."""
-    dates: dict[str, str] = {}
-    for _, fields in _records(beir.queries):
-        metadata = fields.get("metadata")
-        if isinstance(metadata, dict):
-            value = str(metadata.get("asked_at") or metadata.get("date")).replace("/", "-")
-            with suppress(ValueError):
-                dates[str(fields.get("_id"))] = parse_iso(value).iso
-    return dates
+    found = {
+        str(fields.get("_id")): _metadata_date(fields, "asked_at", "date")
+        for _, fields in _records(beir.queries)
+    }
+    return {query_id: day for query_id, day in found.items() if day}
+
+
+def _metadata_date(record: Mapping[str, Any], *names: str) -> str | None:
+    """The first of `names` in a record's metadata, if that is a date; "2024/01/05" is one too."""
+    metadata = record.get("metadata")
+    values = [metadata.get(name) for name in names] if isinstance(metadata, dict) else []
+    with suppress(ValueError):
+        return parse_iso(str(next(filter(None, values), "")).replace("/", "-")).iso
+    return None
 
 
 def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:

@@ -38,7 +38,7 @@ CORPUS: list[dict[str, Any]] = [
         "_id": "MED-10",
         "title": "Rain",
         "text": "It rained.",
-        "metadata": {"url": "https://n.example"},
+        "metadata": {"url": "https://n.example", "date": "2024/01/05"},
     },
     {"_id": "2", "title": "", "text": "It snowed.\r\nA lot."},
     {"_id": "empty", "title": "", "text": " "},
@@ -88,6 +88,12 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 # BEIR form
+
+
+def test_documents_have_the_date_of_their_metadata(tmp_path: Path) -> None:
+    found = list(open_set(beir_folder(tmp_path), None, max_text_bytes=LIMIT).articles)
+    dates = [each.published_at for each in found if isinstance(each, Article)]
+    assert dates == ["2024-01-05", None, None, None]
 
 
 def test_the_day_of_asking(tmp_path: Path) -> None:

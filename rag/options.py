@@ -26,7 +26,9 @@ Source = Annotated[
 AskedAt = Annotated[
     str | None,
     typer.Option(
-        "--asked-at", help="ISO date that 'last week' counts from; else today.", metavar="DATE"
+        "--asked-at",
+        help="ISO date of the question: 'last week' counts from it, else from today.",
+        metavar="DATE",
     ),
 ]
 TokenBudget = Annotated[

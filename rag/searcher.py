@@ -116,7 +116,8 @@ class Searcher:
 
         The budget counts the cited passages by the tiktoken encoding named; it does not decide
         whether the question is answered. `asked_at` is the ISO date or date-time that "last week"
-        counts from, today in UTC if None. Raises InvalidRequest.
+        counts from, today in UTC if None; where it is given and the question names no date, what
+        was published in the weeks before it is preferred. Raises InvalidRequest.
         """
         counter = _counter(token_budget, budget_encoding)
         with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, hits):
@@ -227,6 +228,7 @@ class Searcher:
             read,
             periods=() if filters.dated else read.periods,
             sources=() if filters.source is not None else read.sources,
+            recent=asked_at is not None and not (read.periods or filters.dated),
         )
 
     def verify(

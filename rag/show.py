@@ -226,6 +226,8 @@ def _read_as(result: Answer | SearchResult) -> None:
         else f"published up to {each.published_to}"
         for each in interpreted.periods
     ]
+    if interpreted.recent:
+        parts.append(f"published shortly before {interpreted.asked_at}")
     parts += [f"source {each.source}" for each in interpreted.sources]
     if parts:
         err.print(f"read as: {'; '.join(parts)} (preferred, not required)", markup=False)

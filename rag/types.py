@@ -241,12 +241,15 @@ class AskedSource:
 class Interpreted:
     """How a question was read: what is preferred in its answer, and never required.
 
-    `asked_at`, ISO, is what relative expressions count from.
+    `asked_at`, ISO, is what relative expressions count from. `recent`: what was published in the
+    weeks before it is preferred, since the caller said when the question was asked and the question
+    names no date.
     """
 
     asked_at: str
     periods: tuple[AskedPeriod, ...]
     sources: tuple[AskedSource, ...]
+    recent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ DATE = "ISO date or date-time, inclusive; a bare date is the whole day in UTC."
 
 ASKED_AT = (
     'ISO date or date-time that "last week" and the like in the question count from; none: today '
-    "in UTC."
+    "in UTC. Where it is given and the question names no date, what was published in the weeks "
+    "before it is preferred."
 )
 
 
@@ -244,11 +245,13 @@ class AskedSourceOut(_Out):
 
 class InterpretedOut(_Out):
     """How the question was read: what is preferred, and never required. What a filter says is left
-    out. `asked_at` is what relative dates count from."""
+    out. `asked_at` is what relative dates count from; `recent`: what was published in the weeks
+    before it is preferred, since it was given and the question names no date."""
 
     asked_at: str
     periods: list[AskedPeriodOut]
     sources: list[AskedSourceOut]
+    recent: bool
 
 
 class BudgetOut(_Out):

@@ -56,6 +56,7 @@ def test_how_the_question_was_read_is_in_the_answer(address: str, client: TestCl
             }
         ],
         "sources": [{"text": "Coast Wire", "start": 37, "end": 47, "source": "Coast Wire"}],
+        "recent": False,
     }
     filters = {"source": ["Coast Wire"], "published_from": "2024-01-01"}
     filtered = client.post(address, json=asked | {"filters": filters}).json()["interpreted"]

@@ -163,6 +163,8 @@ def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) 
     open_start = rag(command, "who warned before the end of 2025")
     assert open_start.err.startswith("read as: published up to 2025-12-31 (")
     assert rag(command, "who warned and when").err == ""
+    recent = rag(command, "who warned and when", "--asked-at", "2025-11-24")
+    assert recent.err.startswith("read as: published shortly before 2025-11-24 (preferred")
 
 
 def test_token_budget_is_reported_with_its_encoding(rag: Any, story: Path) -> None:

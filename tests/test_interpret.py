@@ -14,7 +14,10 @@ from rag.interpret import (
     FULL_DAYS,
     HALF_LIFE_DAYS,
     PERIOD_WEIGHT,
+    RECENT_HALF_LIFE_DAYS,
+    RECENT_WEIGHT,
     SOURCE_WEIGHT,
+    UNKNOWN,
     boost,
     interpret,
 )
@@ -106,6 +109,20 @@ def test_a_source_that_is_named_gains_and_adds_to_the_period() -> None:
     assert gains([NOVEMBER], "2025-11-05", "2001-01-01", of=[True, True]) == pytest.approx(
         [PERIOD_WEIGHT + SOURCE_WEIGHT, SOURCE_WEIGHT]
     )
+
+
+def test_what_is_new_on_the_day_of_asking_gains() -> None:
+    understood = Interpreted("2025-11-23", (), (), recent=True)
+    day = date(2025, 11, 24)
+    days = [day - timedelta(days=times * RECENT_HALF_LIFE_DAYS) for times in range(1, 4)]
+    values = ["2025-11-23T23:59:59", *(each.isoformat() for each in days), "2025-11-24", None]
+    gained = boost(understood, *published(*values), np.zeros(len(values), dtype=np.bool_))
+    parts = [1, 1 / 2, 1 / 4, 1 / 8, 0, 0]
+    assert gained.tolist() == pytest.approx([RECENT_WEIGHT * part for part in parts], rel=1e-4)
+
+
+def test_an_article_without_a_date_is_known_as_such() -> None:
+    assert UNKNOWN == UNDATED
 
 
 def test_nothing_understood_is_nothing_gained() -> None:

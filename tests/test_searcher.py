@@ -157,12 +157,30 @@ def test_a_day_of_asking_that_is_no_date_is_refused(asked_at: str, searcher: Sea
 )
 def test_a_question_without_a_cue_is_ranked_as_before(question: str, searcher: Searcher) -> None:
     with searcher.archive.snapshot() as snapshot:
-        ranking = searcher.rank(snapshot, question, asked_at="2025-11-24")
-    assert (ranking.interpreted.periods, ranking.interpreted.sources) == ((), ())
+        ranking = searcher.rank(snapshot, question)
+    read = ranking.interpreted
+    assert (read.periods, read.sources, read.recent) == ((), (), False)
     assert ranking.understood.dtype == ranking.fused.dtype
     assert ranking.understood.tolist() == ranking.fused.tolist()
     expected = np.lexsort((ranking.candidates.numbers, -ranking.fused))
     assert ranking.order.tolist() == expected.tolist()
+
+
+def test_a_question_of_a_day_prefers_the_news_before_it(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS)
+    question = "was the vote lost"
+    for asked_at, first in (("2025-06-30", "june"), ("2025-05-07", "may")):
+        answer = searcher.ask(question, asked_at=asked_at)
+        assert answer.interpreted.recent
+        assert articles_of(answer)[0] == first
+        assert set(articles_of(answer)) == {article.id for article in NEWS}
+    dated = searcher.ask("was the vote lost in May 2025", asked_at="2025-06-30")
+    assert not dated.interpreted.recent
+    filtered = searcher.ask(
+        question, asked_at="2025-06-30", filters=Filters(published_from="2025-01-01")
+    )
+    assert not filtered.interpreted.recent
+    assert filtered.citations[0].hit.score == filtered.citations[1].hit.score
 
 
 def test_a_filter_goes_before_what_the_question_says_of_the_same(archive: Archive) -> None:

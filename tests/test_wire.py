@@ -57,6 +57,7 @@ INTERPRETED = Interpreted(
     "2025-11-23",
     (AskedPeriod("until 2020", 4, 14, None, "2020-12-31"),),
     (AskedSource("source", 20, 26, "Source"),),
+    recent=True,
 )
 ANSWER = Answer(
     question="two?",
@@ -102,6 +103,7 @@ INTERPRETED_JSON = {
         }
     ],
     "sources": [{"text": "source", "start": 20, "end": 26, "source": "Source"}],
+    "recent": True,
 }
 OUTCOME_JSON = {
     "interpreted": INTERPRETED_JSON,

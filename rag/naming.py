@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rag.types import AskedSource
 
@@ -40,7 +41,7 @@ _TELLING = re.compile(
     rf"|publish(?:es|ed)|claims?|claimed|{_WORK})\b"
 )
 _GOES_ON = re.compile(r"[-‐]\w|\s+(?:&\s+)?[A-Z]|\s+of\b|\.(?!com\b|org\b|net\b)\w")
-_CAPITAL_BEFORE = re.compile(r"[A-Z]\S*\s+$")
+_LONGER_NAME = re.compile(r"(?:^|\s)(?!(?:The|What|Who|When|Where|Which|Why|How)\s)[A-Z]\S*\s+$")
 _WORD = re.compile(r"[\w\u0300-\u036f]+")
 _HOST = re.compile(r"(?:www\.)?(([\w-]{2,})(?:\.[a-z]{2,5}){1,2})", re.IGNORECASE)
 
@@ -64,7 +65,8 @@ class SourceNames:
 NO_NAMES = SourceNames({}, 0)
 
 
-def source_names(sources: Iterable[str]) -> SourceNames:
+@lru_cache(maxsize=4)  # a source is rarely new: most changes of an archive bring none
+def source_names(sources: frozenset[str]) -> SourceNames:
     """The names to look for. A host such as "www.example.com" is also called "example"."""
     by_words: dict[tuple[str, ...], tuple[str, ...]] = {}
     for source in sorted(sources):
@@ -110,15 +112,11 @@ def _is_source(question: str, start: int, end: int, meant: Sequence[str]) -> boo
     if _GOES_ON.match(rest) and not (exact and " " in text):
         return False
     if _STRONG.search(lead) or (_ASKING.search(lead) and _ANSWERING.match(rest)):
-        return exact or text.lower() not in _ORDINARY or text != text.lower()
+        return text != text.lower() or text not in _ORDINARY
     if not exact:
         return False
     if _TELLING.match(rest):
-        return (
-            not _CAPITAL_BEFORE.search(lead)
-            or re.search(r"(?:^|[.?!]\s)(?:The|What|Who|When|Where|Which|Why|How)\s+$", lead)
-            is not None
-        )
+        return not _LONGER_NAME.search(lead)
     return _WEAK.search(lead) is not None and _ABOUT_WRITING.search(question) is not None
 
 

@@ -71,10 +71,11 @@ class Columns:
         mask = self.alive & (otherwise & (self.first == UNDATED))[self.article]
         return len(np.unique(self.article[mask]))
 
-    def living_sources(self) -> list[str]:
-        """The names of sources that a living article has, in no order."""
-        living = set(np.unique(self.source[self.article[self.alive]]).tolist())
-        return [name for name, number in self.sources.items() if number in living]
+    def living_sources(self) -> frozenset[str]:
+        """The names of sources that a living article has."""
+        living = np.zeros(len(self.sources) + 1, dtype=np.bool_)
+        living[self.source[self.article[self.alive]]] = True  # the last place is for no source
+        return frozenset(name for name, number in self.sources.items() if living[number])
 
     def _articles(self, scope: Scope) -> Mask:
         mask = np.ones(len(self.source), dtype=np.bool_)

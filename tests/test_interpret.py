@@ -25,7 +25,7 @@ from rag.naming import NO_NAMES, source_names
 from rag.snapshot import UNDATED
 from rag.types import AskedPeriod, AskedSource, Floats, Interpreted, Numbers
 
-NAMES = source_names(["USA Today", "Eurasia Review"])
+NAMES = source_names(frozenset(["USA Today", "Eurasia Review"]))
 NOVEMBER = AskedPeriod("in November", 0, 11, "2025-11-01", "2025-11-30")
 BEFORE = AskedPeriod("before 2020", 0, 11, None, "2019-12-31")
 REVIEW = AskedSource("Eurasia Review", 0, 14, "Eurasia Review")

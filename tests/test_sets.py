@@ -404,7 +404,7 @@ def test_our_set_is_asked_of_the_seeds(own: list[Question], seeds: dict[str, Art
 def test_every_cue_of_our_questions_is_read(
     every: list[Question], seeds: dict[str, Article]
 ) -> None:
-    names = source_names({article.source or "" for article in seeds.values()})
+    names = source_names(frozenset(article.source or "" for article in seeds.values()))
     assert len({question.id for question in every}) == len(every)
     for question in read_questions(CUES):
         read = interpret(question.text, asked_at=question.asked_at or "2026-01-01", sources=names)

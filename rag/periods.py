@@ -11,12 +11,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 
 from rag.days import ANY_MONTH, COUNT, DAY, MONTH, QUARTERS, UNIT, WEEKDAY, YEAR, Days, days_of
 from rag.types import AskedPeriod
 
 PERIODS_MOST = 4
-"""A text with more dates than that was pasted, not asked; none of them is taken."""
+EXPRESSIONS_MOST = 16
+"""A text with more periods than that, or words that may be some, was pasted and not asked; none of
+them is taken."""
 
 LEAD_CHARACTERS = 48
 """How far before a date the words that belong to it may begin."""
@@ -60,7 +63,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _JOINT = re.compile(r"\s+(?:and|to|until|till|through)\s+|\s*[-–—]\s*", re.IGNORECASE)
-_OWNER = re.compile(r"\b(?:the|his|her|its|their|my|our|your|that|at)\s+$", re.IGNORECASE)
+_OWNER = re.compile(r"\b(?:the|his|her|its|their|my|our|your|that)\s+$", re.IGNORECASE)
 _COUNTED = re.compile(
     r"\s*-?\s*(?:(?!was|is|has|does|as|this|its|his|us|thus)[a-z]+s|people|men|women|children"
     r"|police|dead|more|other|new|km|kg|m|percent|per|euro|million|billion|or|of)\b"
@@ -82,7 +85,7 @@ _NAMES = frozenset(["april", "june", "august"])
 _EVENTS = frozenset([(1, 6), (9, 11), (10, 7)])
 """Month and day that stand for what happened on them, whatever year it is now."""
 
-_COMPARED = re.compile(r"(?:\b(?:time|first|most|worst|ever)|est)\s+$", re.IGNORECASE)
+_COMPARED = re.compile(r"(?:\b(?:time|first|most|worst|ever)|est)\s+since\s+", re.IGNORECASE)
 """Before "since" in "for the first time since 2020", which is no period."""
 
 _PAST = re.compile(r"\b(?:did|was|were|has|have|had|said|[a-z]+ed)\b", re.IGNORECASE)
@@ -109,6 +112,12 @@ class _Point:
     def end(self) -> int:
         return self.match.end()
 
+    @property
+    def before(self) -> str:
+        """What stands before the expression, as far as it can belong to it."""
+        start = self.match.start()
+        return self.question[max(0, start - LEAD_CHARACTERS) : start]
+
 
 def find_periods(
     question: str, asked: date, taken: Sequence[tuple[int, int]] = ()
@@ -119,15 +128,21 @@ def find_periods(
         return ()
     found: list[AskedPeriod] = []
     points = _points(question, taken)
+    if len(points) > EXPRESSIONS_MOST:
+        return ()
     at = 0
     while at < len(points):
         pair = _pair(points[at : at + 2])
         days = _range(points[at], points[at + 1], asked) if pair else _single(points[at], asked)
         last = points[at + 1] if pair else points[at]
         if days is not None and _is_past(days, asked):
-            found.append(_asked_period(question, points[at].start, last.end, days))
+            end = found[-1].end if found else 0
+            start = points[at].start if points[at].start >= end else points[at].match.start()
+            found.append(_asked_period(question, start, last.end, days))
+        if len(found) > PERIODS_MOST:
+            return ()
         at += 2 if pair else 1
-    return tuple(found) if len(found) <= PERIODS_MOST else ()
+    return tuple(found)
 
 
 def _is_past(days: Days, asked: date) -> bool:
@@ -138,7 +153,7 @@ def _is_past(days: Days, asked: date) -> bool:
 def _points(question: str, taken: Sequence[tuple[int, int]]) -> list[_Point]:
     matches = _POINT.finditer(question)
     free = (m for m in matches if all(m.end() <= a or b <= m.start() for a, b in taken))
-    return [_point(match) for match in free]
+    return [_point(match) for match in islice(free, EXPRESSIONS_MOST + 1)]
 
 
 def _point(match: re.Match[str]) -> _Point:
@@ -189,8 +204,7 @@ def _single(point: _Point, asked: date) -> Days | None:
 
 def _is_clear(point: _Point) -> bool:
     """Whether what leads to an expression says at all when something was published."""
-    before = point.question[: point.start]
-    if point.cue == "since" and _COMPARED.search(before):
+    if point.cue == "since" and _COMPARED.search(point.before):
         return False
     # "how many died by May" is told afterwards
     return point.cue != "between" and (point.cue != "by" or bool(point.edge))
@@ -256,7 +270,7 @@ def _accept_weekday(point: _Point) -> bool:
 
 
 def _accept_ago(point: _Point) -> bool:
-    lead = point.question[: point.match.start()].rstrip().lower()
+    lead = point.before.rstrip().lower()
     return not lead.endswith((" than", " over", " nearly", " almost"))
 
 
@@ -279,7 +293,7 @@ def _accept_nearest(point: _Point) -> bool:
 
 
 def _accept_near(point: _Point) -> bool:
-    before = point.question[: point.match.start()].rstrip().lower()
+    before = point.before.rstrip().lower()
     if _is_title(point) or before.endswith("ago"):
         return False
     if point.words == "yesterday":
@@ -313,12 +327,11 @@ def _is_counted(point: _Point) -> bool:
 
 
 def _is_owned(point: _Point) -> bool:
-    before = point.question[: point.match.start()]
-    return _OWNER.search(before) is not None and not re.search(r"\bat\s+$", before)
+    return _OWNER.search(point.before) is not None
 
 
 def _starts_sentence(point: _Point) -> bool:
-    return _SENTENCE_START.search(point.question[: point.match.start()]) is not None
+    return _SENTENCE_START.search(point.before) is not None
 
 
 def _is_title(point: _Point) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag.days import Days, days_of
-from rag.periods import PERIODS_MOST, find_periods
+from rag.periods import EXPRESSIONS_MOST, PERIODS_MOST, find_periods
 
 SUNDAY = date(2025, 11, 23)
 
@@ -205,6 +205,7 @@ def test_a_text_full_of_dates_was_pasted() -> None:
     some = ", ".join(f"on {day} May 2024" for day in range(1, PERIODS_MOST + 1))
     assert len(read(some)) == PERIODS_MOST
     assert read(f"{some} and on 30 May 2024") == []
+    assert read("in 2024 who may " + "or may not " * EXPRESSIONS_MOST) == []
 
 
 @pytest.mark.parametrize("asked", [date.min, date(1, 1, 31), date(2024, 2, 29), date.max])

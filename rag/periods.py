@@ -127,8 +127,7 @@ def find_periods(
     if not _GATE.search(question):
         return ()
     found: list[AskedPeriod] = []
-    points = _points(question, taken)
-    if len(points) > EXPRESSIONS_MOST:
+    if len(points := _points(question, taken)) > EXPRESSIONS_MOST:
         return ()
     at = 0
     while at < len(points):
@@ -136,9 +135,8 @@ def find_periods(
         days = _range(points[at], points[at + 1], asked) if pair else _single(points[at], asked)
         last = points[at + 1] if pair else points[at]
         if days is not None and _is_past(days, asked):
-            end = found[-1].end if found else 0
-            start = points[at].start if points[at].start >= end else points[at].match.start()
-            found.append(_asked_period(question, start, last.end, days))
+            free_from = found[-1].end if found else 0
+            found.append(_asked_period(points[at], last.end, days, free_from))
         if len(found) > PERIODS_MOST:
             return ()
         at += 2 if pair else 1
@@ -346,6 +344,8 @@ _CAPITAL = frozenset(re.findall(r"[a-z]+", f"{MONTH} {WEEKDAY}"))
 """Words that English writes with a capital."""
 
 
-def _asked_period(question: str, start: int, end: int, days: Days) -> AskedPeriod:
+def _asked_period(point: _Point, end: int, days: Days, free_from: int) -> AskedPeriod:
+    """What leads to an expression is its own unless the one before has it."""
+    start = point.start if point.start >= free_from else point.match.start()
     first = days.first.isoformat() if days.first else None
-    return AskedPeriod(question[start:end], start, end, first, days.last.isoformat())
+    return AskedPeriod(point.question[start:end], start, end, first, days.last.isoformat())

@@ -201,6 +201,11 @@ def test_a_place_that_is_taken_is_passed_over() -> None:
     assert find_periods(question, SUNDAY, [(0, 7), (22, 34)]) == ()
 
 
+def test_two_periods_do_not_share_a_word() -> None:
+    found = [text for text, _, _ in read("who met last Monday, 3 March 2025")]
+    assert found == ["last Monday", "3 March 2025"]
+
+
 def test_a_text_full_of_dates_was_pasted() -> None:
     some = ", ".join(f"on {day} May 2024" for day in range(1, PERIODS_MOST + 1))
     assert len(read(some)) == PERIODS_MOST
@@ -228,7 +233,7 @@ def test_an_expression_that_is_no_date_has_no_days() -> None:
 
 
 TOKENS = """
-in on since before after between and the of last past this week month year days ago may March May
+last Friday, in on since before after between and the of last past this week month year days ago may March May
 november 20 20th 2024 1999 31 , . ? - yesterday today Monday end early Q3 three an 2024-02-30 0 99
 1990s 's quarter second from to until
 """

@@ -233,9 +233,9 @@ def test_an_expression_that_is_no_date_has_no_days() -> None:
 
 
 TOKENS = """
-last in on since before after between and the of last past this week month year days ago may March May
-Friday, november 20 20th 2024 1999 31 , . ? - yesterday today Monday end early Q3 three an 2024-02-30 0 99
-1990s 's quarter second from to until
+last in on since before after between and the of last past this week month year days ago may March
+May Friday, november 20 20th 2024 1999 31 , . ? - yesterday today Monday end early Q3 three an
+2024-02-30 0 99 1990s 's quarter second from to until
 """
 WORDS = st.sampled_from([*TOKENS.split(), "\u00a0", "\n"])
 

@@ -17,6 +17,7 @@ from rag.searcher import TOP_K
 from rag.service import Asking, Serving
 from rag.types import ArticleHead, Filters
 from rag.wire import (
+    ASKED_AT,
     DATE,
     AddOut,
     AnswerOut,
@@ -63,6 +64,7 @@ class AskQuery(BaseModel):
     published_from: Text | None = Field(default=None, alias="from", description=DATE)
     published_to: Text | None = Field(default=None, alias="to", description=DATE)
     token_budget: TokenBudget | None = None
+    asked_at: Text | None = Field(default=None, description=ASKED_AT)
 
     def filters(self) -> Filters:
         """As the core has them."""
@@ -109,6 +111,7 @@ def ask(asked: AskRequest, service: Asking) -> AnswerOut:
         top_k=asked.top_k,
         filters=(asked.filters or FiltersModel()).filters(),
         token_budget=asked.token_budget,
+        asked_at=asked.asked_at,
     )
     return answer_json(answer, encoder=service.encoder.name)
 
@@ -117,7 +120,11 @@ def ask(asked: AskRequest, service: Asking) -> AnswerOut:
 def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> AnswerOut:
     """The same for a browser or curl."""
     answer = service.ask(
-        asked.q, top_k=asked.top_k, filters=asked.filters(), token_budget=asked.token_budget
+        asked.q,
+        top_k=asked.top_k,
+        filters=asked.filters(),
+        token_budget=asked.token_budget,
+        asked_at=asked.asked_at,
     )
     return answer_json(answer, encoder=service.encoder.name)
 
@@ -130,6 +137,7 @@ def search(asked: AskRequest, service: Asking) -> HitsOut:
         top_k=asked.top_k,
         filters=(asked.filters or FiltersModel()).filters(),
         token_budget=asked.token_budget,
+        asked_at=asked.asked_at,
     )
     return hits_json(result, encoder=service.encoder.name)
 

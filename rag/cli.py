@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 from rag import measuring, opening
 from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
 from rag.opening import print_json
-from rag.options import AsJson, From, Index, Source, To, TokenBudget, TopK
+from rag.options import AsJson, AskedAt, From, Index, Source, To, TokenBudget, TopK
 
 if TYPE_CHECKING:
     from rag.types import Filters
@@ -106,6 +106,7 @@ def ask(
     published_to: To = None,
     source: Source = None,
     token_budget: TokenBudget = None,
+    asked_at: AskedAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with quotes from the archive."""
@@ -119,6 +120,7 @@ def ask(
             filters=_filters(published_from, published_to, source),
             token_budget=token_budget,
             budget_encoding=settings.token_encoding,
+            asked_at=asked_at,
         )
     if as_json:
         typer.echo(wire.answer_json(answer, encoder=settings.model).model_dump_json())
@@ -135,6 +137,7 @@ def search(
     published_to: To = None,
     source: Source = None,
     token_budget: TokenBudget = None,
+    asked_at: AskedAt = None,
     as_json: AsJson = False,
 ) -> None:
     """List the best passages, without the decision to answer."""
@@ -148,6 +151,7 @@ def search(
             filters=_filters(published_from, published_to, source),
             token_budget=token_budget,
             budget_encoding=settings.token_encoding,
+            asked_at=asked_at,
         )
     if as_json:
         typer.echo(wire.hits_json(result, encoder=settings.model).model_dump_json())

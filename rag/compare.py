@@ -25,8 +25,8 @@ def require_comparable(report: Report, name: str, sha256: str) -> None:
         raise InvalidRequest("compare", f"that report is on {report['set']}, not on {name}")
     if report["set_sha256"] != sha256:
         problem = (
-            f"that report is on other questions or judgements, though the set is named {name} too; "
-            "write a new one with the code of then"
+            f"that report is on other questions, days of asking or judgements, though the set is "
+            f"named {name} too; write a new one with the code of then"
         )
         raise InvalidRequest("compare", problem)
 

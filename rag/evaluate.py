@@ -3,6 +3,9 @@ the articles that answer it.
 
 Each stage ranks articles by their best passage. The first articles are just those that a user
 gets; where a ranking ends before 100, the search is deepened and what is new goes behind.
+
+A question is asked on the day that the set says. Where it says none, relative dates count from the
+day of the newest article, so that figures are the same tomorrow, and nothing recent is preferred.
 """
 
 from __future__ import annotations
@@ -64,9 +67,10 @@ STAGES: Mapping[str, Stage] = {
         "fuse",
     ),
     "fused": Stage(lambda ranking: ranking.fused, "fuse"),
+    "understanding": Stage(lambda ranking: ranking.understood, "fuse"),
 }
 
-DEFAULT_STAGE = "fused"
+DEFAULT_STAGE = "understanding"
 """The stage that answers are made from."""
 
 Runs = dict[str, dict[str, list[str]]]
@@ -100,9 +104,10 @@ def evaluate(
 
     Raises InvalidRequest for a stage that there is not.
     """
-    runs = _rank_all(searcher, asked.queries, chosen(stages), counting)
+    searcher = _on_a_fixed_day(searcher)
+    runs = _rank_all(searcher, asked, chosen(stages), counting)
     asks = _ask_all(searcher, asked, counting)
-    without = _ask_without(searcher, asks, counting)
+    without = _ask_without(searcher, asked, asks, counting)
     values = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
     report: dict[str, Any] = {
         "format": FORMAT,
@@ -134,14 +139,21 @@ def chosen(stages: Iterable[str]) -> tuple[str, ...]:
 
 
 def rank_articles(
-    searcher: Searcher, question: str, stages: Iterable[str] = tuple(STAGES)
+    searcher: Searcher,
+    question: str,
+    stages: Iterable[str] = tuple(STAGES),
+    *,
+    asked_at: str | None = None,
 ) -> dict[str, list[str]]:
-    """By stage, the ids of the 100 best articles, best first; fewer if there are not so many."""
+    """By stage, the ids of the 100 best articles, best first; fewer if there are not so many.
+
+    `asked_at` is that of `Searcher.ask`.
+    """
     ranked: dict[str, list[int]] = {stage: [] for stage in stages}
     with searcher.archive.snapshot() as snapshot:
         depth = DEPTH
         while True:
-            ranking = searcher.rank(snapshot, question, depth=depth)
+            ranking = searcher.rank(snapshot, question, depth=depth, asked_at=asked_at)
             for stage, places in ranked.items():
                 _extend(places, ranking, STAGES[stage])
             short = {stage for stage, articles in ranked.items() if len(articles) < ARTICLES}
@@ -175,13 +187,22 @@ def latency_ms(answers: Sequence[Answer], stages: Iterable[str]) -> dict[str, An
     }
 
 
+def _on_a_fixed_day(searcher: Searcher) -> Searcher:
+    """The searcher on the day of the newest article; where none has a date, no day matters."""
+    with searcher.archive.snapshot() as snapshot:
+        newest = snapshot.columns.newest()
+    return searcher if newest is None else searcher.on(newest)
+
+
 def _rank_all(
-    searcher: Searcher, queries: Mapping[str, str], stages: Sequence[str], counting: Counting
+    searcher: Searcher, asked: EvaluationSet, stages: Sequence[str], counting: Counting
 ) -> Runs:
     runs: Runs = {stage: {} for stage in stages}
-    with counting("Ranking", len(queries)) as tell:
-        for done, (query_id, text) in enumerate(queries.items(), start=1):
-            for stage, articles in rank_articles(searcher, text, stages).items():
+    with counting("Ranking", len(asked.queries)) as tell:
+        for done, (query_id, text) in enumerate(asked.queries.items(), start=1):
+            asked_at = asked.asked_at.get(query_id)
+            ranked = rank_articles(searcher, text, stages, asked_at=asked_at)
+            for stage, articles in ranked.items():
                 runs[stage][query_id] = articles
             tell(done)
     return runs
@@ -194,7 +215,7 @@ def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> li
     asks: list[Asked] = []
     with counting("Asking", len(texts)) as tell:
         for query_id, text in texts.items():
-            answer = searcher.ask(text)
+            answer = searcher.ask(text, asked_at=asked.asked_at.get(query_id))
             relevant = [a for a, grade in asked.qrels.get(query_id, {}).items() if grade > 0]
             if query_id in own:
                 found = judge(own[query_id], answer)
@@ -208,7 +229,7 @@ def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> li
 
 
 def _ask_without(
-    searcher: Searcher, asks: Sequence[Asked], counting: Counting
+    searcher: Searcher, asked: EvaluationSet, asks: Sequence[Asked], counting: Counting
 ) -> dict[str, Answer] | None:
     """By query id, the answer where the articles that answer it are left out; None as long as
     answers have no confidence to be measured."""
@@ -219,7 +240,9 @@ def _ask_without(
     with counting("Asking without the answer", len(answerable)) as tell:
         for each in answerable:
             filters = Filters(exclude_article_id=tuple(each.relevant))
-            answers[each.query_id] = searcher.ask(each.question, filters=filters)
+            answers[each.query_id] = searcher.ask(
+                each.question, filters=filters, asked_at=asked.asked_at.get(each.query_id)
+            )
             tell(len(answers))
     return answers
 

@@ -23,7 +23,14 @@ Source = Annotated[
     list[str] | None,
     typer.Option("--source", help="Published by this source; may be repeated.", metavar="NAME"),
 ]
-
+AskedAt = Annotated[
+    str | None,
+    typer.Option(
+        "--asked-at",
+        help="ISO date of the question: 'last week' counts from it, else from today.",
+        metavar="DATE",
+    ),
+]
 TokenBudget = Annotated[
     int | None,
     typer.Option("--token-budget", help="Give what fits into so many tokens.", metavar="N"),

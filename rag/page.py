@@ -25,7 +25,7 @@ from rag.errors import ArticleNotFound, InvalidRequest, RagError, http_status
 from rag.marks import Paragraph, paragraphs
 from rag.searcher import TOP_K
 from rag.service import Service, Serving
-from rag.types import Answer, Citation, Filters
+from rag.types import Answer, Citation, Filters, Interpreted
 from rag.wire import Offset, Revision
 
 AtRevision = Annotated[Revision | None, Query()]
@@ -99,6 +99,15 @@ class Card:
     here: str
     original: str | None
     paragraphs: list[Paragraph]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One thing that the question was read as: a source, or days of which the first may lack."""
+
+    source: str | None = None
+    first: Day | None = None
+    last: Day | None = None
 
 
 @router.get("/")
@@ -184,6 +193,7 @@ def _ask_page(
         answer=answer,
         problem=problem,
         cards=[card(each) for each in answer.citations] if answer else [],
+        readings=readings(answer.interpreted) if answer else [],
         articles=articles,
         longest=service.limits.question_characters,
     )
@@ -204,6 +214,15 @@ def card(citation: Citation) -> Card:
         original=citation.link,
         paragraphs=paragraphs(passage.text, (citation.start - base, citation.end - base), words),
     )
+
+
+def readings(interpreted: Interpreted) -> list[Reading]:
+    """What the question was read as, for people."""
+    periods = [
+        Reading(first=day(each.published_from), last=day(each.published_to))
+        for each in interpreted.periods
+    ]
+    return periods + [Reading(source=each.source) for each in interpreted.sources]
 
 
 def day(published_at: str | None) -> Day | None:

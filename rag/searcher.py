@@ -1,11 +1,14 @@
-"""The read path: question → retrieve → fuse → cite."""
+"""The read path: question → interpret → retrieve → fuse → cite."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Self
 
 import numpy as np
 
@@ -13,10 +16,12 @@ from rag.archive import Archive
 from rag.cite import cite, collapse, term_weights
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT, convex
+from rag.interpret import boost, interpret
 from rag.lexical import Scope
+from rag.naming import NO_NAMES, SourceNames, source_names
 from rag.normalise import normalise_text
 from rag.retrieve import DEPTH, Candidates, retrieve
-from rag.snapshot import Fingerprint, Snapshot
+from rag.snapshot import Columns, Fingerprint, Snapshot
 from rag.tokens import DEFAULT_ENCODING, TokenCounter, token_counter
 from rag.types import (
     Answer,
@@ -26,6 +31,7 @@ from rag.types import (
     Filters,
     Floats,
     Hit,
+    Interpreted,
     Numbers,
     Scores,
     SearchResult,
@@ -62,13 +68,16 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What one question found: candidates with their fused scores and article numbers, the order
-    that these give (places, best first), and what was asked."""
+    """What one question found: candidates with their article numbers and scores, fused and then
+    with what was understood of the question; the order that the latter give (places, best first),
+    and what was asked."""
 
     candidates: Candidates
     fused: Floats
+    understood: Floats
     articles: Numbers
     order: Numbers
+    interpreted: Interpreted
     scope: Scope
     terms: Sequence[str]
     encoded: EncodedQuestion
@@ -92,7 +101,18 @@ class Searcher:
         self._lexical_weight = lexical_weight
         self._question_characters = question_characters
         self._fingerprint = Fingerprint({"encoder": encoder.fingerprint}, encoder.name)
+        self._names: tuple[Columns | None, SourceNames] = (None, NO_NAMES)
+        self._day: str | None = None
         archive.require(self._fingerprint)
+
+    def on(self, day: str) -> Self:
+        """The same searcher, to which today is `day`, an ISO date, and stays so.
+
+        Not the same as `asked_at`: nothing recent is preferred for it.
+        """
+        other = copy(self)
+        other._day = day
+        return other
 
     def ask(
         self,
@@ -102,14 +122,17 @@ class Searcher:
         filters: Filters = NO_FILTERS,
         token_budget: int | None = None,
         budget_encoding: str = DEFAULT_ENCODING,
+        asked_at: str | None = None,
     ) -> Answer:
         """The best citations for `question`, at most `top_k` and within `token_budget`.
 
         The budget counts the cited passages by the tiktoken encoding named; it does not decide
-        whether the question is answered. Raises InvalidRequest.
+        whether the question is answered. `asked_at` is the ISO date or date-time that "last week"
+        counts from, today in UTC if None; where it is given and the question names no date, what
+        was published in the weeks before it is preferred. Raises InvalidRequest.
         """
         counter = _counter(token_budget, budget_encoding)
-        with self._found(question, top_k, filters) as (snapshot, ranking, hits):
+        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, hits):
             with ranking.clock.stage("cite"):
                 fitting, budget = _within(hits, token_budget, counter)
                 weights = _weights(snapshot, ranking.terms)
@@ -127,6 +150,7 @@ class Searcher:
                 tokens=ranking.encoded.tokens,
                 tokens_seen=ranking.encoded.tokens_seen,
                 took_ms=ranking.clock.stop(),
+                interpreted=ranking.interpreted,
                 budget=budget,
             )
 
@@ -138,10 +162,11 @@ class Searcher:
         filters: Filters = NO_FILTERS,
         token_budget: int | None = None,
         budget_encoding: str = DEFAULT_ENCODING,
+        asked_at: str | None = None,
     ) -> SearchResult:
         """The best passages for a query, within the same bounds. Raises InvalidRequest."""
         counter = _counter(token_budget, budget_encoding)
-        with self._found(question, top_k, filters) as (snapshot, ranking, hits):
+        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, hits):
             fitting, budget = _within(hits, token_budget, counter)
             return SearchResult(
                 question=question,
@@ -151,25 +176,35 @@ class Searcher:
                 tokens=ranking.encoded.tokens,
                 tokens_seen=ranking.encoded.tokens_seen,
                 took_ms=ranking.clock.stop(),
+                interpreted=ranking.interpreted,
                 budget=budget,
             )
 
     @contextmanager
     def _found(
-        self, question: str, top_k: int, filters: Filters
+        self, question: str, top_k: int, filters: Filters, asked_at: str | None
     ) -> Iterator[tuple[Snapshot, Ranking, list[Hit]]]:
         """What is found for a question, in the snapshot in which it was found."""
         self._check(question, top_k)
         with self.archive.snapshot() as snapshot:
-            ranking = self.rank(snapshot, question, filters)
+            ranking = self.rank(snapshot, question, filters, asked_at=asked_at)
             yield snapshot, ranking, _hits(snapshot, ranking, top_k)
 
     def rank(
-        self, snapshot: Snapshot, question: str, filters: Filters = NO_FILTERS, depth: int = DEPTH
+        self,
+        snapshot: Snapshot,
+        question: str,
+        filters: Filters = NO_FILTERS,
+        depth: int = DEPTH,
+        *,
+        asked_at: str | None = None,
     ) -> Ranking:
-        """All candidates for a question in one snapshot, fused. Raises IndexMismatch."""
+        """All candidates for a question in one snapshot, ranked. Raises IndexMismatch, and
+        InvalidRequest for a date that is not one."""
         snapshot.require(self._fingerprint)
         clock = Stopwatch()
+        with clock.stage("interpret"):
+            interpreted = self._interpreted(snapshot.columns, question, filters, asked_at)
         scope = snapshot.scope(filters)
         asked = normalise_text(question)  # as the articles are: an accent may be two characters
         with clock.stage("encode"):
@@ -179,9 +214,37 @@ class Searcher:
             found = retrieve(snapshot, terms, encoded.encoding.vector, scope, depth)
         with clock.stage("fuse"):
             fused = convex(found.lexical, found.dense, self._lexical_weight)
-            order = np.lexsort((found.numbers, -fused))
-        articles = snapshot.columns.article[found.numbers]
-        return Ranking(found, fused, articles, order, scope, terms, encoded, clock)
+            articles = snapshot.columns.article[found.numbers]
+            understood = fused + _boost(interpreted, snapshot.columns, articles)
+            order = np.lexsort((found.numbers, -understood))
+        return Ranking(
+            found, fused, understood, articles, order, interpreted, scope, terms, encoded, clock
+        )
+
+    def _interpreted(
+        self, columns: Columns, question: str, filters: Filters, asked_at: str | None
+    ) -> Interpreted:
+        """How a question is read; a filter goes before what the question says of the same."""
+        known = self._names  # read once: another thread may be at another generation
+        if known[0] is not columns:
+            known = self._names = (columns, source_names(columns.living_sources()))
+        try:
+            read = interpret(
+                question,
+                asked_at=self._today() if asked_at is None else asked_at,
+                sources=known[1],
+            )
+        except ValueError as error:
+            raise InvalidRequest("asked_at", str(error)) from None
+        return replace(
+            read,
+            periods=() if filters.dated else read.periods,
+            sources=() if filters.source is not None else read.sources,
+            recent=asked_at is not None and not (read.periods or filters.dated),
+        )
+
+    def _today(self) -> str:
+        return self._day or datetime.now(UTC).date().isoformat()
 
     def verify(
         self, article_id: str, start: int, end: int, quote: str, revision: int | None = None
@@ -210,6 +273,12 @@ class Searcher:
             raise InvalidRequest("top_k", f"{top_k} is not between 1 and {TOP_K_MOST}")
 
 
+def _boost(interpreted: Interpreted, columns: Columns, articles: Numbers) -> Floats:
+    named = [columns.sources[each.source] for each in interpreted.sources]
+    of_source = np.isin(columns.source[articles], named)
+    return boost(interpreted, columns.first[articles], columns.last[articles], of_source)
+
+
 def _hits(snapshot: Snapshot, ranking: Ranking, top_k: int) -> list[Hit]:
     places = ranking.order[collapse(ranking.articles[ranking.order].tolist(), top_k)]
     found = ranking.candidates
@@ -218,7 +287,7 @@ def _hits(snapshot: Snapshot, ranking: Ranking, top_k: int) -> list[Hit]:
     return [
         Hit(
             *stored[number],
-            score=float(ranking.fused[place]),
+            score=float(ranking.understood[place]),
             scores=Scores(float(found.lexical[place]), float(found.dense[place])),
         )
         for place, number in zip(places, numbers, strict=True)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from rag import days
 from rag.archive import Archive
 from rag.errors import NotReady, RagError
 from rag.ingest import fingerprint, passage_budget
@@ -87,7 +88,13 @@ class Service:
         self.require()
 
     def ask(
-        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+        self,
+        question: str,
+        *,
+        top_k: int,
+        filters: Filters,
+        token_budget: int | None = None,
+        asked_at: str | None = None,
     ) -> Answer:
         """Ask, and note how long it took."""
         answer = self.searcher.ask(
@@ -96,12 +103,19 @@ class Service:
             filters=filters,
             token_budget=token_budget,
             budget_encoding=self.limits.token_encoding,
+            asked_at=asked_at,
         )
         self.metrics.question(answer.took_ms)
         return answer
 
     def search(
-        self, question: str, *, top_k: int, filters: Filters, token_budget: int | None = None
+        self,
+        question: str,
+        *,
+        top_k: int,
+        filters: Filters,
+        token_budget: int | None = None,
+        asked_at: str | None = None,
     ) -> SearchResult:
         """Search, and note how long it took."""
         result = self.searcher.search(
@@ -110,6 +124,7 @@ class Service:
             filters=filters,
             token_budget=token_budget,
             budget_encoding=self.limits.token_encoding,
+            asked_at=asked_at,
         )
         self.metrics.question(result.took_ms)
         return result
@@ -128,6 +143,7 @@ class Service:
     def _load(self) -> None:
         try:
             self.encoder.encode_question("Is the model there?")
+            days.warm()
             with self.archive.snapshot():
                 pass  # the first question need not wait for the indexes to be opened
         except RagError as error:

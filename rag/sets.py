@@ -55,7 +55,8 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Question:
     """A question with what answers it: every fact of `answers`, in one of its spellings, stands in
-    each evidence. One that the archive does not answer has neither."""
+    each evidence. One that the archive does not answer has neither. `asked_at` is the ISO date
+    that "last week" counts from."""
 
     id: str
     type: QuestionType
@@ -92,8 +93,10 @@ class EvaluationSet:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of what is asked and what is right; equal digests, comparable figures."""
-        asked = [self.queries, self.qrels, [(q.id, q.text, q.answers) for q in self.questions]]
+        """Hex digest of what is asked, when, and what is right; equal digests, comparable
+        figures."""
+        own = [(q.id, q.text, q.answers) for q in self.questions]
+        asked = [self.queries, self.qrels, own, self.asked_at]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -152,11 +155,15 @@ def open_beir(folder: Path) -> BeirSet:
 
 def beir_articles(beir: BeirSet, *, max_text_bytes: int) -> Iterator[Article | Unreadable]:
     """The documents of the corpus as articles. None is dropped: one that has neither a title nor a
-    text is judged all the same, and gets its id for a title."""
+    text is judged all the same, and gets its id for a title. One that has no `published_at` was
+    published at `metadata.date`."""
     for at, record in _records(beir.corpus):
         item = f"{beir.corpus.name}:{at}"
         words = f"{record.get('title') or ''}{record.get('text') or ''}".strip()
         fields = record if words else record | {"title": str(record.get("_id"))}
+        day = _date(_metadata(record), "date")
+        if day and "published_at" not in fields:
+            fields = fields | {"published_at": day}
         try:
             yield article_from_fields(fields, item=item, max_text_bytes=max_text_bytes)
         except UnreadableItem as error:
@@ -225,9 +232,9 @@ def _beir_queries(
         query_id, text = fields.get("_id"), fields.get("text")
         if query_id is None or not (isinstance(text, str) and text.strip()):
             raise InvalidRequest("set", f"{beir.queries}:{at} has no _id or no text")
-        told = fields.get("metadata")
-        metadata = told if isinstance(told, dict) else {}
-        chosen[str(query_id)] = (text, _date(metadata)) if _has(metadata, where) else None
+        metadata = _metadata(fields)
+        asked_at = _date(metadata, "asked_at", "date")
+        chosen[str(query_id)] = (text, asked_at) if _has(metadata, where) else None
     missing = judged.keys() - chosen.keys()
     if missing:
         raise InvalidRequest("set", f"{beir.queries} lacks the judged query {min(missing)}")
@@ -259,13 +266,24 @@ def _named(name: str, where: Where) -> str:
     return ",".join([name, *told])
 
 
-def _date(metadata: Mapping[str, Any]) -> str | None:
-    """When a query was asked, as an ISO date; None where it does not say so in a form we know."""
-    told = metadata.get("asked_at", metadata.get("date"))
+def _metadata(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a document or query in BEIR form says of itself."""
+    told = record.get("metadata")
+    return told if isinstance(told, dict) else {}
+
+
+def _date(metadata: Mapping[str, Any], *names: str) -> str | None:
+    """The first of `names` that is told, as an ISO date; None where that is no date."""
+    told = next((metadata[name] for name in names if metadata.get(name)), None)
     try:
-        return parse_iso(told.replace("/", "-")).iso if isinstance(told, str) else None
+        return _iso(told) if isinstance(told, str) else None
     except ValueError:
         return None
+
+
+def _iso(told: str) -> str:
+    """An ISO date or date-time; "2024/01/05" is one too. ValueError otherwise."""
+    return parse_iso(told.replace("/", "-")).iso
 
 
 def _question(fields: dict[str, Any]) -> Question:
@@ -277,7 +295,7 @@ def _question(fields: dict[str, Any]) -> Question:
         text=str(fields["question"]),
         answers=tuple(tuple(str(s) for s in spellings) for spellings in fields["answers"]),
         evidence=tuple(Evidence(str(e["article"]), str(e["quote"])) for e in fields["evidence"]),
-        asked_at=parse_iso(str(fields["asked_at"])).iso if "asked_at" in fields else None,
+        asked_at=_iso(str(fields["asked_at"])) if "asked_at" in fields else None,
     )
     if (question.type is QuestionType.UNANSWERABLE) == bool(question.evidence):
         raise ValueError("evidence goes with every type but unanswerable")

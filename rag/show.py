@@ -27,6 +27,7 @@ WORD_STYLE = "bold yellow"
 def answer(result: Answer) -> None:
     """The citations of an answer, the question's words in bold."""
     _seen_note(result)
+    _read_as(result)
     if not result.citations:
         out.print(_nothing(result, "this question"))
     for citation in result.citations:
@@ -37,6 +38,7 @@ def answer(result: Answer) -> None:
 def hits(result: SearchResult) -> None:
     """The passages of a search."""
     _seen_note(result)
+    _read_as(result)
     if not result.hits:
         out.print(_nothing(result, "these words"))
     for rank, hit in enumerate(result.hits, start=1):
@@ -178,6 +180,21 @@ def _seen_note(result: Answer | SearchResult) -> None:
             f"The question has {result.tokens} tokens; the vectors saw the first "
             f"{result.tokens_seen}, the word search all of them."
         )
+
+
+def _read_as(result: Answer | SearchResult) -> None:
+    interpreted = result.interpreted
+    parts = [
+        f"published {each.published_from} to {each.published_to}"
+        if each.published_from
+        else f"published up to {each.published_to}"
+        for each in interpreted.periods
+    ]
+    if interpreted.recent:
+        parts.append(f"published shortly before {interpreted.asked_at}")
+    parts += [f"source {each.source}" for each in interpreted.sources]
+    if parts:
+        err.print(f"read as: {'; '.join(parts)} (preferred, not required)", markup=False)
 
 
 def _undated_note(undated: int) -> None:

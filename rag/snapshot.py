@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag.dates import Period, parse_iso
+from rag.dates import EPOCH, MICROSECOND, Period, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import Analyzer, LexicalSearcher, Scope
 from rag.reading import Reading, well_formed
@@ -70,6 +70,18 @@ class Columns:
         otherwise = self._articles(replace(scope, first=None, last=None))
         mask = self.alive & (otherwise & (self.first == UNDATED))[self.article]
         return len(np.unique(self.article[mask]))
+
+    def newest(self) -> str | None:
+        """The last day in UTC, as an ISO date, on which a living article was published; None if
+        none has a date."""
+        latest = np.max(self.first[self.article[self.alive]], initial=UNDATED)
+        return None if latest == UNDATED else (EPOCH + int(latest) * MICROSECOND).date().isoformat()
+
+    def living_sources(self) -> frozenset[str]:
+        """The names of sources that a living article has."""
+        living = np.zeros(len(self.sources) + 1, dtype=np.bool_)
+        living[self.source[self.article[self.alive]]] = True  # the last place is for no source
+        return frozenset(name for name, number in self.sources.items() if living[number])
 
     def _articles(self, scope: Scope) -> Mask:
         mask = np.ones(len(self.source), dtype=np.bool_)

@@ -226,6 +226,45 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedPeriod:
+    """A date or period that a question names: `text` stands at [start, end) of it, as asked.
+
+    `published_from` and `published_to` are ISO dates, inclusive; no first one: up to the last.
+    """
+
+    text: str
+    start: int
+    end: int
+    published_from: str | None
+    published_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSource:
+    """A source of the archive that a question names: `text` stands at [start, end) of it."""
+
+    text: str
+    start: int
+    end: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreted:
+    """How a question was read: what is preferred in its answer, and never required.
+
+    `asked_at`, ISO, is what relative expressions count from. `recent`: what was published in the
+    weeks before it is preferred, since the caller said when the question was asked and the question
+    names no date.
+    """
+
+    asked_at: str
+    periods: tuple[AskedPeriod, ...]
+    sources: tuple[AskedSource, ...]
+    recent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to a question: citations best first.
 
@@ -243,6 +282,7 @@ class Answer:
     tokens: int
     tokens_seen: int
     took_ms: Mapping[str, float]
+    interpreted: Interpreted
     budget: Budget | None = None
 
 
@@ -257,6 +297,7 @@ class SearchResult:
     tokens: int
     tokens_seen: int
     took_ms: Mapping[str, float]
+    interpreted: Interpreted
     budget: Budget | None = None
 
 

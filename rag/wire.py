@@ -70,6 +70,12 @@ TokenBudget = Annotated[
 
 DATE = "ISO date or date-time, inclusive; a bare date is the whole day in UTC."
 
+ASKED_AT = (
+    'ISO date or date-time that "last week" and the like in the question count from; none: today '
+    "in UTC. Where it is given and the question names no date, what was published in the weeks "
+    "before it is preferred."
+)
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -104,6 +110,7 @@ class AskRequest(_Request):
     top_k: TopK = TOP_K
     filters: FiltersModel | None = None
     token_budget: TokenBudget | None = None
+    asked_at: Text | None = Field(default=None, description=ASKED_AT)
 
 
 class ArticleIn(BaseModel):
@@ -214,6 +221,39 @@ class QuestionTokens(_Out):
     encoding: str
 
 
+class AskedPeriodOut(_Out):
+    """A date or period in the question, `text` at [`start`, `end`) of it. Articles published from
+    `published_from` (null: from the beginning) to `published_to`, ISO dates, both inclusive, and
+    shortly after are preferred."""
+
+    text: str
+    start: int
+    end: int
+    published_from: str | None
+    published_to: str
+
+
+class AskedSourceOut(_Out):
+    """A source that the question names, `text` at [`start`, `end`) of it; its articles are
+    preferred."""
+
+    text: str
+    start: int
+    end: int
+    source: str
+
+
+class InterpretedOut(_Out):
+    """How the question was read: what is preferred, and never required. What a filter says is left
+    out. `asked_at` is what relative dates count from; `recent`: what was published in the weeks
+    before it is preferred, since it was given and the question names no date."""
+
+    asked_at: str
+    periods: list[AskedPeriodOut]
+    sources: list[AskedSourceOut]
+    recent: bool
+
+
 class BudgetOut(_Out):
     """Tokens of the cited passages, counted by the tiktoken encoding named."""
 
@@ -229,6 +269,7 @@ class AnswerOut(_Out):
     answered: bool
     confidence: float | None
     citations: list[CitationOut]
+    interpreted: InterpretedOut
     filtered: FilteredOut
     took_ms: dict[str, float]
     generation: int
@@ -241,6 +282,7 @@ class HitsOut(_Out):
 
     question: str
     hits: list[HitOut]
+    interpreted: InterpretedOut
     filtered: FilteredOut
     took_ms: dict[str, float]
     generation: int
@@ -307,6 +349,7 @@ def answer_json(answer: Answer, *, encoder: str) -> AnswerOut:
         answered=answer.answered,
         confidence=answer.confidence,
         citations=[_citation(each, encoder) for each in answer.citations],
+        interpreted=InterpretedOut.model_validate(answer.interpreted),
         filtered=FilteredOut(undated=answer.undated),
         took_ms=dict(answer.took_ms),
         generation=answer.generation,
@@ -320,6 +363,7 @@ def hits_json(result: SearchResult, *, encoder: str) -> HitsOut:
     return HitsOut(
         question=result.question,
         hits=[_hit(rank, hit, encoder) for rank, hit in enumerate(result.hits, start=1)],
+        interpreted=InterpretedOut.model_validate(result.interpreted),
         filtered=FilteredOut(undated=result.undated),
         took_ms=dict(result.took_ms),
         generation=result.generation,

@@ -39,6 +39,36 @@ def test_a_question_gets_an_answer_with_a_quote_that_stands_there(client: TestCl
     assert [text[start:end] for start, end in best["highlights"]] == ["warned", "spillover"]
 
 
+@pytest.mark.parametrize("address", ["/ask", "/search"])
+def test_how_the_question_was_read_is_in_the_answer(address: str, client: TestClient) -> None:
+    question = "🦠 who warned last week, according to Coast Wire?"
+    asked = {"question": question, "asked_at": "2025-11-23"}
+    read = client.post(address, json=asked).json()["interpreted"]
+    assert read == {
+        "asked_at": "2025-11-23",
+        "periods": [
+            {
+                "text": "last week",
+                "start": 13,
+                "end": 22,
+                "published_from": "2025-11-10",
+                "published_to": "2025-11-16",
+            }
+        ],
+        "sources": [{"text": "Coast Wire", "start": 37, "end": 47, "source": "Coast Wire"}],
+        "recent": False,
+    }
+    filters = {"source": ["Coast Wire"], "published_from": "2024-01-01"}
+    filtered = client.post(address, json=asked | {"filters": filters}).json()["interpreted"]
+    assert (filtered["periods"], filtered["sources"]) == ([], [])
+
+
+def test_the_day_of_asking_by_address(client: TestClient) -> None:
+    parameters = {"q": "who warned yesterday", "asked_at": "2025-11-23"}
+    (period,) = client.get("/ask", params=parameters).json()["interpreted"]["periods"]
+    assert period["published_from"] == period["published_to"] == "2025-11-22"
+
+
 def test_the_offsets_hold_after_an_emoji(client: TestClient) -> None:
     best = client.post("/ask", json={"question": QUESTION}).json()["citations"][0]
     assert text_of(client, "spillover").startswith("🦠")

@@ -89,6 +89,26 @@ def test_undated_articles_left_out_are_told_of(rag: Any, tmp_path: Path) -> None
     assert "1 undated" in called.err
 
 
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) -> None:
+    rag("add", str(story))
+    question = "who warned in the past three days, according to Briefs?"
+    called = rag(command, question, "--asked-at", "2025-11-24")
+    assert called.err == (
+        "read as: published 2025-11-21 to 2025-11-24; source Briefs (preferred, not required)\n"
+    )
+    assert "read as" not in called.out
+    read = rag(command, question, "--asked-at", "2025-11-24", "--json").json["interpreted"]
+    assert read["asked_at"] == "2025-11-24"
+    assert [each["text"] for each in read["periods"]] == ["in the past three days"]
+    assert [each["source"] for each in read["sources"]] == ["Briefs"]
+    open_start = rag(command, "who warned before the end of 2025")
+    assert open_start.err.startswith("read as: published up to 2025-12-31 (")
+    assert rag(command, "who warned and when").err == ""
+    recent = rag(command, "who warned and when", "--asked-at", "2025-11-24")
+    assert recent.err.startswith("read as: published shortly before 2025-11-24 (preferred")
+
+
 def test_token_budget_is_reported_with_its_encoding(rag: Any, story: Path) -> None:
     rag("add", str(story))
     budget = rag("ask", "who warned", "--token-budget", "1000", "--json").json["budget"]
@@ -110,6 +130,8 @@ def test_token_budget_is_reported_with_its_encoding(rag: Any, story: Path) -> No
         (("ask", "who", "--from", "yesterday"), "published_from"),
         (("search", "who", "--to", "2025-13-01"), "published_to"),
         (("ask", "who", "--token-budget", "0"), "token_budget"),
+        (("ask", "who", "--asked-at", "today"), "asked_at"),
+        (("search", "who", "--asked-at", ""), "asked_at"),
     ],
 )
 def test_a_wrong_value_exits_with_two_and_is_named(

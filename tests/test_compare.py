@@ -99,7 +99,7 @@ def test_another_set_other_judgements_and_other_queries_are_refused(
 ) -> None:
     with pytest.raises(InvalidRequest, match="is on own, not on scifact"):
         require_comparable(report, "scifact", report["set_sha256"])
-    with pytest.raises(InvalidRequest, match="other questions or judgements"):
+    with pytest.raises(InvalidRequest, match="other questions, days of asking or judgements"):
         require_comparable(report, "own", "0" * 64)
     before = copy.deepcopy(report)
     del before["per_query"]["attack"]

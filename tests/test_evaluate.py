@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,9 @@ from rag.measures import MEASURES
 from rag.read import read_paths
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
-from rag.sets import EvaluationSet, read_questions
-from rag.types import Answer, Article, Filters
-from tests.evaluated import evaluated
+from rag.sets import EvaluationSet, Evidence, Question, QuestionType, read_questions
+from rag.types import Answer, Article, Filters, Interpreted
+from tests.evaluated import SureSearcher, evaluated
 from tests.fakes import FakeEncoder, add
 
 HERE = Path(__file__).parent.parent
@@ -129,6 +130,79 @@ def test_an_article_ranks_by_its_best_passage(searcher: Searcher) -> None:
     assert rank_articles(searcher, question)[DEFAULT_STAGE][0] == first
 
 
+TWO_DAYS = ["2024-03-04", "2024-05-06"]
+DEARER = [Article(day, "Bread", "Bread got dearer again.", published_at=day) for day in TWO_DAYS]
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Iterator[SureSearcher]:
+    """A searcher of two articles that differ in their day alone."""
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), *DEARER)
+        yield SureSearcher(archive, FakeEncoder())
+
+
+def own_question(text: str, evidence: str, asked_at: str | None = None) -> EvaluationSet:
+    right = (Evidence(evidence, "Bread got dearer again."),)
+    question = Question("q", QuestionType.WHAT, text, (("dearer",),), right, asked_at)
+    days = {"q": asked_at} if asked_at else {}
+    return EvaluationSet("own", [], {"q": text}, {"q": {evidence: 1}}, [question], days)
+
+
+def test_a_query_is_ranked_on_its_day(asking: SureSearcher) -> None:
+    queries = dict.fromkeys(TWO_DAYS, "did bread get dearer yesterday")
+    asked_at = {"2024-03-04": "2024-03-05", "2024-05-06": "2024-05-07"}
+    qrels = {day: {day: 1} for day in TWO_DAYS}
+    own = EvaluationSet("own", [], queries, qrels, (), asked_at)
+    stages = evaluate(asking, own).report["stages"]
+    for day in TWO_DAYS:
+        ranked = rank_articles(asking, queries[day], asked_at=asked_at[day])
+        assert ranked["understanding"][0] == day
+        assert ranked["fused"] == TWO_DAYS
+    assert stages["understanding"]["Success@1"] == 1
+    assert stages["fused"]["Success@1"] == 0.5
+
+
+@pytest.mark.parametrize("day", TWO_DAYS)
+def test_a_question_is_answered_on_its_day(day: str, asking: SureSearcher) -> None:
+    own = own_question("did bread get dearer today", day, day)
+    (told,) = evaluate(asking, own).report["per_query"].values()
+    assert told["cited"] == day
+    assert told["answer"]["evidence@1"] == 1
+
+
+def test_every_question_of_a_set_is_asked_on_its_day(
+    asking: SureSearcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_at = []
+    ask = SureSearcher.ask
+
+    def noted(self: SureSearcher, question: str, **options: Any) -> Answer:
+        answer = ask(self, question, **options)
+        asked_at.append((answer.interpreted.asked_at, answer.interpreted.recent))
+        return answer
+
+    monkeypatch.setattr(SureSearcher, "ask", noted)
+    evaluate(asking, own_question("is bread dear", TWO_DAYS[0], "2024-03-05"))
+    assert asked_at == [("2024-03-05", True)] * 2  # as it is, and without what answers it
+    asked_at.clear()
+    evaluate(asking, own_question("is bread dear", TWO_DAYS[0]))
+    assert asked_at == [("2024-05-06", False)] * 2
+
+
+def test_without_a_day_relative_dates_count_from_the_newest_article(asking: SureSearcher) -> None:
+    stages = evaluate(asking, own_question("did bread get dearer today", TWO_DAYS[1])).report[
+        "stages"
+    ]
+    assert stages["fused"]["Success@1"] == 0
+    assert stages["understanding"]["Success@1"] == 1
+
+
+def test_without_a_day_nothing_recent_is_preferred(asking: SureSearcher) -> None:
+    runs = evaluate(asking, own_question("is bread dear", TWO_DAYS[0])).runs
+    assert runs["understanding"] == runs["fused"] == {"q": TWO_DAYS}
+
+
 def test_an_empty_archive_ranks_nothing(tmp_path: Path) -> None:
     with closing(Archive(tmp_path)) as archive:
         ranked = rank_articles(Searcher(archive, FakeEncoder()), "harbour")
@@ -190,7 +264,7 @@ def test_two_archives_of_the_same_articles_give_equal_reports(tmp_path: Path) ->
 def test_a_report_is_json_with_all_that_is_promised(searcher: Searcher) -> None:
     report = json.loads(json.dumps(evaluate(searcher, asked()).report, allow_nan=False))
     assert (report["set"], report["queries"]) == ("own", 3)
-    assert report["stages"].keys() >= {"lexical", "dense", "fused"}
+    assert report["stages"].keys() >= {"lexical", "dense", "fused", "understanding"}
     for measures in [report["metrics"], *report["stages"].values()]:
         assert tuple(measures) == MEASURES
         assert all(0 <= value <= 1 for value in measures.values())
@@ -222,7 +296,7 @@ def test_every_query_has_its_values_at_every_stage(searcher: Searcher) -> None:
 
 
 def timed(**took_ms: float) -> Answer:
-    return Answer("q", True, None, (), 1, 0, 1, 1, took_ms)
+    return Answer("q", True, None, (), 1, 0, 1, 1, took_ms, Interpreted("2025-11-23", (), ()))
 
 
 def test_a_stage_is_known_after_all_that_it_waits_for() -> None:
@@ -232,7 +306,8 @@ def test_a_stage_is_known_after_all_that_it_waits_for() -> None:
         timed(encode=12.0, retrieve=3.0, fuse=1.0, cite=3.0, total=20.0),
     ]
     found = latency_ms(answers, STAGES)
-    assert found["stages"] == {"lexical": 15.0, "dense": 15.0, "rrf": 16.0, "fused": 16.0}
+    by_hand = {"lexical": 15.0, "dense": 15.0, "rrf": 16.0, "fused": 16.0, "understanding": 16.0}
+    assert found["stages"] == by_hand
     assert found["steps"] == {"encode": 12.0, "retrieve": 3.0, "fuse": 1.0, "cite": 3.0}
     assert found["p50"] == found["percentiles"]["50"] == 20.0
     assert 20 < found["p95"] <= 28

@@ -12,8 +12,10 @@ from rag.answers import Judged
 from rag.failures import Asked, Kind, failed
 from rag.searcher import Searcher
 from rag.sets import EvaluationSet
-from rag.types import Answer, ArticleHead, Citation, Hit, Passage, Scores, Span
+from rag.types import Answer, ArticleHead, Citation, Hit, Interpreted, Passage, Scores, Span
 from tests.evaluated import QUESTIONS, QUOTED, evaluated, own_set
+
+READ = Interpreted("2025-11-23", (), ())
 
 
 def answer(article: str | None = None, *, answered: bool = True) -> Answer:
@@ -24,7 +26,7 @@ def answer(article: str | None = None, *, answered: bool = True) -> Answer:
         passage = Passage(1, article, 1, Span(0, 4, 1, ((0, 4),)), "Yes.")
         hit = Hit(passage, head, 1.0, Scores(1.0, 1.0))
         citations = (Citation(1, hit, "Yes.", 0, 4, (), None),)
-    return Answer("q", answered, 0.5, citations, 1, 0, 1, 1, {"total": 1.0})
+    return Answer("q", answered, 0.5, citations, 1, 0, 1, 1, {"total": 1.0}, READ)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rag import tables
-from rag.evaluate import STAGES
+from rag.evaluate import DEFAULT_STAGE, STAGES
 from tests.called import Called
 
 DOCUMENTS = {"d1": "the bridge was closed", "d2": "the harvest was poor", "d3": "it snowed"}
@@ -41,13 +41,13 @@ def test_eval_of_a_beir_folder_writes_a_report(rag: Any, tmp_path: Path) -> None
     folder = beir(tmp_path / "tiny")
     called = rag("eval", str(folder), "--out", str(tmp_path / "report.json"))
     assert called.code == 0
-    for stage in ("lexical", "dense", "rrf", "fused"):
+    for stage in ("lexical", "dense", "rrf", "fused", "understanding"):
         assert stage in called.out
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["set"] == "tiny"
     assert report["queries"] == 2
     assert report["metrics"]["nDCG@10"] == 1.0
-    assert report["metrics"] == report["stages"]["fused"]
+    assert report["metrics"] == report["stages"][DEFAULT_STAGE]
     assert not (tmp_path / "index").exists()
 
 
@@ -107,7 +107,7 @@ def test_eval_names_files_in_a_folder_by_set_and_commit(rag: Any, tmp_path: Path
 def test_eval_ranks_by_the_stages_that_are_named(rag: Any, tmp_path: Path) -> None:
     folder = beir(tmp_path / "tiny")
     report = rag("eval", str(folder), "--stages", "dense, lexical", "--json").json
-    assert list(report["stages"]) == ["lexical", "dense", "fused"]
+    assert list(report["stages"]) == ["lexical", "dense", DEFAULT_STAGE]
     assert "there is no stage 'magic'" in refused(rag("eval", str(folder), "--stages", "magic"))
 
 
@@ -139,7 +139,7 @@ def test_eval_compares_with_a_baseline_and_fails_on_a_loss(rag: Any, tmp_path: P
     assert same.json["comparison"]["changed"] == []
     report = json.loads(baseline.read_text(encoding="utf-8"))
     for each in report["per_query"].values():
-        each["stages"]["fused"][0] = 2.0  # as if everything had been better
+        each["stages"][DEFAULT_STAGE][0] = 2.0  # as if everything had been better
     baseline.write_text(json.dumps(report), encoding="utf-8")
     assert rag("eval", str(folder), "--compare", str(baseline)).code == 0
     lost = rag("eval", str(folder), "--compare", str(baseline), "--fail-on-loss")

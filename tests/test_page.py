@@ -228,6 +228,16 @@ def test_dates_are_kept_and_what_they_leave_out_is_said(client: TestClient) -> N
     assert "Nothing was found. Try it without the dates." in none.said
 
 
+def test_how_the_question_was_read_is_said(client: TestClient) -> None:
+    page = asked(client, "which harbour reopened in March 2024, according to Coast Wire?")
+    said = "Read as: published 1 March 2024 to 31 March 2024; source Coast Wire."
+    assert f"{said} Preferred, not required." in page.said
+    assert "2024-03-31" in [each["datetime"] for each in page.of("time")]
+    assert "Read as: published 4 May 2024. Preferred" in asked(client, "who on 4 May 2024?").said
+    assert "published up to 31 December 2023." in asked(client, "harbour before 2024").said
+    assert "Read as" not in asked(client).said
+
+
 def test_the_same_answer_as_json(client: TestClient) -> None:
     page = asked(client, "harbour & <piers>", **{"from": "2024-01-01"})
     answer = client.get(page.links[-1]).json()

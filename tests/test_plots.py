@@ -43,7 +43,7 @@ def test_a_plot_for_each_measure_and_one_for_the_time(report: dict[str, Any]) ->
     assert [each.title for each in found] == [*report["measures"], "ms until it is known"]
     for plot in found:
         assert [dot.label for dot in plot.dots] == list(report["stages"])
-        assert [dot.is_default for dot in plot.dots] == [False, False, False, True]
+        assert [dot.label for dot in plot.dots if dot.is_default] == [report["stage"]]
         for dot in plot.dots:
             assert plot.axis.start <= dot.low <= dot.x <= dot.high <= plot.axis.end
 
@@ -52,8 +52,8 @@ def test_a_stage_whose_time_is_not_told_leaves_its_row_empty(report: dict[str, A
     known = report["latency_ms"]["stages"] | {"dense": None}
     partly = report | {"latency_ms": report["latency_ms"] | {"stages": known}}
     times = plots.stages(partly)[-1]
-    assert [dot.label for dot in times.dots] == ["lexical", "rrf", "fused"]
-    assert times.rows == 4
+    assert [dot.label for dot in times.dots] == ["lexical", "rrf", "fused", "understanding"]
+    assert times.rows == 5
     assert times.dots[1].y == 2.5 * plots.ROW
 
 

@@ -34,6 +34,9 @@ def empty(tmp_path: Path) -> Iterator[TestClient]:
         ({"question": "x" * 8001}, "question"),
         ({"question": None}, "question"),
         ({"question": "half \ud800"}, "question"),
+        ({"asked_at": "yesterday"}, "asked_at"),
+        ({"asked_at": ""}, "asked_at"),
+        ({"asked_at": 2025}, "asked_at"),
         ({"top_k": 0}, "top_k"),
         ({"top_k": -1}, "top_k"),
         ({"top_k": 101}, "top_k"),
@@ -76,6 +79,8 @@ def test_a_bad_question_gets_422(
         ({"q": QUESTION, "to": ""}, "published_to"),
         ({"q": QUESTION, "published_from": "2025-01-01"}, "published_from"),
         ({"q": QUESTION, "token_budget": 0}, "token_budget"),
+        ({"q": QUESTION, "asked_at": "today"}, "asked_at"),
+        ({"q": QUESTION, "asked_at": ["2025-01-01", "2025-01-02"]}, "asked_at"),
     ],
 )
 def test_a_bad_question_by_address_gets_422(

@@ -12,6 +12,7 @@ import pytest
 
 from rag.compare import comparison
 from rag.errors import InvalidRequest
+from rag.evaluate import DEFAULT_STAGE
 from rag.report import write_baseline
 from rag.report_page import page, write_page
 from rag.searcher import Searcher
@@ -54,7 +55,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """With all that a report can have."""
     found = evaluated(tmp_path_factory.mktemp("index")).report
     before = copy.deepcopy(found)
-    before["per_query"]["attack"]["stages"]["fused"] = [0.0] * 5
+    before["per_query"]["attack"]["stages"][DEFAULT_STAGE] = [0.0] * 5
     found["comparison"] = comparison(found, before)
     return found
 

@@ -98,6 +98,129 @@ def check(answer: Answer, texts: dict[str, str]) -> None:
         assert text[citation.start : citation.end] == citation.quote
 
 
+# What the question says of date and source
+
+NEWS = [
+    Article("may", "Vote", "The vote was lost.", source="Coast Wire", published_at="2025-05-06"),
+    Article("june", "Vote", "The vote was lost.", source="Hill Post", published_at="2025-06-07"),
+    Article("undated", "Vote", "The vote was lost.", source="Bay Times"),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("was the vote lost in May 2025?", "may"),
+        ("was the vote lost in June 2025?", "june"),
+        ("was the vote lost since June 1, 2025?", "june"),
+        ("was the vote lost before June 2025?", "may"),
+        ("was the vote lost, according to Hill Post?", "june"),
+        ("was the vote lost, according to coast wire?", "may"),
+        ("was the vote lost, according to Bay Times?", "undated"),
+    ],
+)
+def test_what_the_question_says_is_preferred_and_not_required(
+    question: str, first: str, archive: Archive
+) -> None:
+    answer = asked_of(archive, *NEWS).ask(question)
+    assert articles_of(answer)[0] == first
+    assert set(articles_of(answer)) == {article.id for article in NEWS}
+    read = answer.interpreted
+    places = [(each.start, each.end, each.text) for each in read.periods]
+    places += [(each.start, each.end, each.text) for each in read.sources]
+    ((start, end, text),) = places
+    assert question[start:end] == text
+
+
+def test_relative_dates_count_from_the_day_of_asking(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS)
+    question = "was the vote lost last week?"
+    for asked_at, first in (("2025-05-14", "may"), ("2025-06-12T08:00:00+02:00", "june")):
+        answer = searcher.ask(question, asked_at=asked_at)
+        assert articles_of(answer)[0] == first
+        assert searcher.search(question, asked_at=asked_at).hits[0].article.id == first
+        assert answer.interpreted.asked_at == asked_at
+    today = datetime.now(UTC).date()
+    unsaid = searcher.ask(question).interpreted
+    assert today <= datetime.fromisoformat(unsaid.asked_at).date() <= today + timedelta(days=1)
+
+
+@pytest.mark.parametrize("asked_at", ["", "tomorrow", "2025-02-30"])
+def test_a_day_of_asking_that_is_no_date_is_refused(asked_at: str, searcher: Searcher) -> None:
+    for call in (searcher.ask, searcher.search):
+        with pytest.raises(InvalidRequest, match=r"asked_at: .* is not an ISO date"):
+            call(QUESTION, asked_at=asked_at)
+
+
+@pytest.mark.parametrize(
+    "question", [QUESTION, "bread", "Envoy 7 and the metro", "when may the metro open"]
+)
+def test_a_question_without_a_cue_is_ranked_as_before(question: str, searcher: Searcher) -> None:
+    with searcher.archive.snapshot() as snapshot:
+        ranking = searcher.rank(snapshot, question)
+    read = ranking.interpreted
+    assert (read.periods, read.sources, read.recent) == ((), (), False)
+    assert ranking.understood.dtype == ranking.fused.dtype
+    assert ranking.understood.tolist() == ranking.fused.tolist()
+    expected = np.lexsort((ranking.candidates.numbers, -ranking.fused))
+    assert ranking.order.tolist() == expected.tolist()
+
+
+def test_a_question_of_a_day_prefers_the_news_before_it(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS)
+    question = "was the vote lost"
+    for asked_at, first in (("2025-06-30", "june"), ("2025-05-07", "may")):
+        answer = searcher.ask(question, asked_at=asked_at)
+        assert answer.interpreted.recent
+        assert articles_of(answer)[0] == first
+        assert set(articles_of(answer)) == {article.id for article in NEWS}
+    dated = searcher.ask("was the vote lost in May 2025", asked_at="2025-06-30")
+    assert not dated.interpreted.recent
+    filtered = searcher.ask(
+        question, asked_at="2025-06-30", filters=Filters(published_from="2025-01-01")
+    )
+    assert not filtered.interpreted.recent
+    assert filtered.citations[0].hit.score == filtered.citations[1].hit.score
+
+
+def test_a_searcher_may_stay_on_a_day(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS)
+    staying = searcher.on("2025-05-14")
+    answer = staying.ask("was the vote lost last week?")
+    assert articles_of(answer)[0] == "may"
+    assert answer.interpreted.asked_at == "2025-05-14"
+    plain = staying.ask("was the vote lost")
+    assert not plain.interpreted.recent
+    assert len({citation.hit.score for citation in plain.citations}) == 1
+    given = staying.ask("was the vote lost last week?", asked_at="2025-06-12")
+    assert articles_of(given)[0] == "june"
+    assert searcher.ask("was the vote lost").interpreted.asked_at > "2025-05-14"
+
+
+def test_a_filter_goes_before_what_the_question_says_of_the_same(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS)
+    question = "was the vote lost in June 2025, according to Hill Post?"
+    dated = searcher.ask(question, filters=Filters(published_to="2025-05-31"))
+    assert articles_of(dated) == ["may"]
+    assert dated.interpreted.periods == ()
+    assert [each.source for each in dated.interpreted.sources] == ["Hill Post"]
+    of_source = searcher.ask(question, filters=Filters(source=("Coast Wire", "Bay Times")))
+    assert articles_of(of_source) == ["may", "undated"]
+    assert of_source.interpreted.sources == ()
+    assert [each.text for each in of_source.interpreted.periods] == ["in June 2025"]
+    assert of_source.citations[0].hit.score == of_source.citations[1].hit.score  # none was raised
+
+
+def test_a_source_is_known_as_long_as_it_has_an_article(archive: Archive) -> None:
+    searcher = asked_of(archive, *NEWS[:1])
+    question = "was the vote lost, according to Hill Post?"
+    assert searcher.ask(question).interpreted.sources == ()
+    add(archive, FakeEncoder(), NEWS[1])
+    assert [s.source for s in searcher.ask(question).interpreted.sources] == ["Hill Post"]
+    archive.remove(["june"])
+    assert searcher.ask(question).interpreted.sources == ()
+
+
 # Ranking
 
 

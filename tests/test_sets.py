@@ -13,6 +13,8 @@ import pytest
 
 from rag.chunk import sentences
 from rag.errors import InvalidRequest
+from rag.interpret import interpret
+from rag.naming import source_names
 from rag.read import read_paths
 from rag.sets import (
     Question,
@@ -29,6 +31,7 @@ from rag.types import Article, Unreadable
 
 HERE = Path(__file__).parent.parent
 SEEDS, QUESTIONS = HERE / "seeds", HERE / "eval" / "questions.jsonl"
+CUES = HERE / "eval" / "cues.jsonl"
 LIMIT = 10_000
 
 CORPUS: list[dict[str, Any]] = [
@@ -36,7 +39,7 @@ CORPUS: list[dict[str, Any]] = [
         "_id": "MED-10",
         "title": "Rain",
         "text": "It rained.",
-        "metadata": {"url": "https://n.example"},
+        "metadata": {"url": "https://n.example", "date": "2024/01/05"},
     },
     {"_id": "2", "title": "", "text": "It snowed.\r\nA lot."},
     {"_id": "empty", "title": "", "text": " "},
@@ -157,6 +160,28 @@ def test_equal_questions_and_judgements_have_equal_digests(tmp_path: Path) -> No
     assert one.sha256 == two.sha256  # of what is asked, whatever it is asked of
     other = beir_folder(tmp_path / "three", qrels=QRELS.replace("\t2\t0", "\t2\t1").encode())
     assert open_set(other, None, max_text_bytes=LIMIT).sha256 != one.sha256
+    dated = [{**query, "metadata": {"date": "2024-01-05"}} for query in QUERIES]
+    of_a_day = beir_folder(tmp_path / "four", queries=lines(dated))
+    assert open_set(of_a_day, None, max_text_bytes=LIMIT).sha256 != one.sha256
+
+
+def test_documents_have_the_date_of_their_metadata(tmp_path: Path) -> None:
+    found = list(open_set(beir_folder(tmp_path), None, max_text_bytes=LIMIT).articles)
+    dates = [each.published_at for each in found if isinstance(each, Article)]
+    assert dates == ["2024-01-05", None, None, None]
+
+
+def test_the_day_of_asking(tmp_path: Path) -> None:
+    queries: list[dict[str, Any]] = [
+        {"_id": "q1", "text": "rain", "metadata": {"date": "2024/01/05"}},
+        {"_id": "q2", "text": "snow", "metadata": {"date": "2024", "asked_at": "2024-01-06"}},
+        {"_id": "q3", "text": "sun", "metadata": {"date": "soon"}},
+        {"_id": "q4", "text": "sun", "metadata": None},
+        {"_id": "q5", "text": "sun", "metadata": {"date": 5}},
+    ]
+    folder = beir_folder(tmp_path, queries=lines(queries))
+    found = open_set(folder, None, max_text_bytes=LIMIT)
+    assert found.asked_at == {"q1": "2024-01-05", "q2": "2024-01-06"}
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -346,14 +371,28 @@ def test_a_question_set(tmp_path: Path) -> None:
         {"answers": ["Vera Okafor"]},
         {"answers": "Vera Okafor"},
         {"id": "first"},
+        {"asked_at": "yesterday"},
+        {"asked_at": None},
     ],
 )
 def test_a_broken_question_is_named(changed: dict[str, Any], tmp_path: Path) -> None:
     file = write(tmp_path / "own.jsonl", QUESTION | {"id": "first"}, QUESTION | changed)
     assert "own.jsonl:2" in refusal(lambda: read_questions(file))
-    missing = {key: value for key, value in QUESTION.items() if key not in changed}
-    file = write(tmp_path / "own.jsonl", QUESTION | {"id": "first"}, missing)
+
+
+@pytest.mark.parametrize("field", sorted(QUESTION))
+def test_a_question_that_lacks_a_field_is_named(field: str, tmp_path: Path) -> None:
+    lacking = {key: value for key, value in QUESTION.items() if key != field}
+    file = write(tmp_path / "own.jsonl", QUESTION | {"id": "first"}, lacking)
     assert "own.jsonl:2" in refusal(lambda: read_questions(file))
+
+
+@pytest.mark.parametrize("given", ["2025-11-23", "2025/11/23"])
+def test_a_question_may_say_when_it_was_asked(given: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "own.jsonl", QUESTION | {"asked_at": given})
+    (question,) = read_questions(file)
+    assert question.asked_at == "2025-11-23"
+    assert open_set(file, None, max_text_bytes=LIMIT).asked_at == {"one": "2025-11-23"}
 
 
 def test_a_set_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
@@ -380,6 +419,11 @@ def own() -> list[Question]:
 
 
 @pytest.fixture(scope="module")
+def every(own: list[Question]) -> list[Question]:
+    return own + read_questions(CUES)
+
+
+@pytest.fixture(scope="module")
 def seeds() -> dict[str, Article]:
     files = sorted(file for file in SEEDS.glob("*.md") if file.name != "SOURCES.md")
     found = list(read_paths(files))
@@ -397,9 +441,9 @@ def test_our_questions_are_many_and_of_every_type(own: list[Question]) -> None:
 
 
 def test_our_evidence_is_whole_sentences_of_the_seeds(
-    own: list[Question], seeds: dict[str, Article]
+    every: list[Question], seeds: dict[str, Article]
 ) -> None:
-    for question in own:
+    for question in every:
         for evidence in question.evidence:
             text = seeds[evidence.article].text
             assert text.count(evidence.quote) == 1, question.id
@@ -409,16 +453,16 @@ def test_our_evidence_is_whole_sentences_of_the_seeds(
             assert start + len(evidence.quote) in {each for _, each in bounds}, question.id
 
 
-def test_every_fact_is_in_its_evidence(own: list[Question]) -> None:
-    for question in own:
+def test_every_fact_is_in_its_evidence(every: list[Question]) -> None:
+    for question in every:
         assert all(spellings and all(spellings) for spellings in question.answers), question.id
         for evidence in question.evidence:
             for spellings in question.answers:
                 assert any(each in evidence.quote for each in spellings), question.id
 
 
-def test_what_is_answered_has_answers_and_evidence(own: list[Question]) -> None:
-    for question in own:
+def test_what_is_answered_has_answers_and_evidence(every: list[Question]) -> None:
+    for question in every:
         answered = question.type is not QuestionType.UNANSWERABLE
         assert bool(question.answers) == bool(question.evidence) == answered, question.id
 
@@ -450,3 +494,18 @@ def test_a_date_of_a_question_that_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_bytes(lines([QUESTION | {"asked_at": "yesterday"}]))
     assert "is not an ISO date" in refusal(lambda: read_questions(file))
+
+
+def test_every_cue_of_our_questions_is_read(
+    every: list[Question], seeds: dict[str, Article]
+) -> None:
+    names = source_names(frozenset(article.source or "" for article in seeds.values()))
+    assert len({question.id for question in every}) == len(every)
+    for question in read_questions(CUES):
+        read = interpret(question.text, asked_at=question.asked_at or "2026-01-01", sources=names)
+        assert read.periods or read.sources, question.id
+        dates = [seeds[evidence.article].published_at or "" for evidence in question.evidence]
+        for period in read.periods:
+            assert dates >= [period.published_from or ""], question.id
+        sources = {seeds[evidence.article].source for evidence in question.evidence}
+        assert {each.source for each in read.sources} <= sources, question.id

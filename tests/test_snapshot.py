@@ -137,6 +137,24 @@ def test_undated_are_the_articles_that_only_their_want_of_a_date_keeps_out(
     assert columns.undated(scope) == (len(expected) if dated else 0)
 
 
+def test_the_newest_day_is_that_of_a_living_article(tmp_path: Path) -> None:
+    days = ["2025-11-23", None, "2025-11-24T01:30:00+02:00", "2025-11-25", "1969-07-20"]
+    articles = [
+        Article(f"n{at}", "Rain", "It rained.", published_at=day) for at, day in enumerate(days)
+    ]
+    with closing(Archive(tmp_path)) as archive:
+        found = []
+        for gone in ([], ["n3"], ["n0", "n2"], ["n4"], ["n1"]):
+            if gone:
+                archive.remove(gone)
+            else:
+                add(archive, FakeEncoder(), *articles)
+            with archive.snapshot() as snapshot:
+                found.append(snapshot.columns.newest())
+    assert found == ["2025-11-25", "2025-11-23", "1969-07-20", None, None]
+    assert empty_state().columns.newest() is None
+
+
 def test_a_scope_of_nothing_is_not_everything() -> None:
     assert Scope().everything
     for scope in (Scope(source=()), Scope(article=()), Scope(first=0), Scope(exclude_article=(1,))):

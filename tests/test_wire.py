@@ -14,10 +14,13 @@ from rag.ingest import IngestReport
 from rag.types import (
     Answer,
     ArticleHead,
+    AskedPeriod,
+    AskedSource,
     Budget,
     Citation,
     Filters,
     Hit,
+    Interpreted,
     Passage,
     Scores,
     SearchResult,
@@ -50,6 +53,12 @@ HEAD = ArticleHead(
 PASSAGE = Passage(7, "a", 2, Span(10, 25, 4, ((10, 17), (18, 25))), "🦠 One.. Two two.")
 HIT = Hit(PASSAGE, HEAD, 0.123456789, Scores(lexical=11.2, dense=0.4699999988))
 CITATION = Citation(1, HIT, "Two two", 18, 25, ((18, 21), (22, 25)), "https://news.example/a#:~:t")
+INTERPRETED = Interpreted(
+    "2025-11-23",
+    (AskedPeriod("until 2020", 4, 14, None, "2020-12-31"),),
+    (AskedSource("source", 20, 26, "Source"),),
+    recent=True,
+)
 ANSWER = Answer(
     question="two?",
     answered=True,
@@ -60,8 +69,9 @@ ANSWER = Answer(
     tokens=300,
     tokens_seen=254,
     took_ms={"encode": 4.1, "total": 7.0},
+    interpreted=INTERPRETED,
 )
-RESULT = SearchResult("two?", (HIT,), 3, 1, 300, 254, {"total": 7.0})
+RESULT = SearchResult("two?", (HIT,), 3, 1, 300, 254, {"total": 7.0}, INTERPRETED)
 
 ARTICLE_JSON = {
     "id": "a",
@@ -81,7 +91,22 @@ PASSAGE_JSON = {
     "encoding": "small",
 }
 SCORES_JSON = {"lexical": 11.2, "dense": 0.47, "late": None}
+INTERPRETED_JSON = {
+    "asked_at": "2025-11-23",
+    "periods": [
+        {
+            "text": "until 2020",
+            "start": 4,
+            "end": 14,
+            "published_from": None,
+            "published_to": "2020-12-31",
+        }
+    ],
+    "sources": [{"text": "source", "start": 20, "end": 26, "source": "Source"}],
+    "recent": True,
+}
 OUTCOME_JSON = {
+    "interpreted": INTERPRETED_JSON,
     "question": "two?",
     "filtered": {"undated": 1},
     "generation": 3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote as percent_encoded
 from urllib.parse import urlsplit
 
@@ -45,17 +45,45 @@ def term_weights(
     return {term: math.log1p((count - n + 0.5) / (n + 0.5)) for term, n in found.items()}
 
 
-def cite(rank: int, hit: Hit, weights: dict[str, float], analyzer: Analyzer) -> Citation:
-    """The citation of one hit: its sentence that holds most of the question's weight, verbatim."""
-    start, end = _quoted(hit.passage, weights, analyzer)
+def cite(
+    rank: int, hit: Hit, quoted: tuple[int, int], highlights: Sequence[tuple[int, int]]
+) -> Citation:
+    """The citation of one hit: its text from `quoted[0]` to `quoted[1]`, verbatim.
+
+    `highlights` outside of it are left out. All are code points of the article.
+    """
+    start, end = quoted
     base = hit.passage.span.start
     quote = hit.passage.text[start - base : end - base]
-    highlights = tuple(
+    inside = tuple(span for span in highlights if start <= span[0] and span[1] <= end)
+    return Citation(rank, hit, quote, start, end, inside, link(hit.article, quote))
+
+
+def sentence_of_weight(
+    passage: Passage, weights: Mapping[str, float], analyzer: Analyzer
+) -> tuple[int, int]:
+    """Start and end of the sentence with the greatest weight of distinct terms, the first of
+    equals; of the whole passage where no sentence has any."""
+    span = passage.span
+    best, chosen = 0.0, (span.start, span.end)
+    for start, end in span.sentences:
+        text = passage.text[start - span.start : end - span.start]
+        weight = sum(weights.get(term, 0.0) for term in {t.text for t in analyzer.terms(text)})
+        if weight > best:
+            best, chosen = weight, (start, end)
+    return chosen
+
+
+def words_asked(
+    passage: Passage, weights: Mapping[str, float], analyzer: Analyzer
+) -> list[tuple[int, int]]:
+    """Where the question's terms stand in a passage, in code points of the article."""
+    start = passage.span.start
+    return [
         (start + term.start, start + term.end)
-        for term in analyzer.terms(quote)
+        for term in analyzer.terms(passage.text)
         if term.text in weights
-    )
-    return Citation(rank, hit, quote, start, end, highlights, link(hit.article, quote))
+    ]
 
 
 def link(article: ArticleHead, quote: str) -> str | None:
@@ -91,16 +119,3 @@ def web_address(url: str | None) -> str | None:
 
 def _directive(text: str) -> str:
     return percent_encoded(" ".join(text.split()), safe="").replace("-", "%2D")
-
-
-def _quoted(passage: Passage, weights: dict[str, float], analyzer: Analyzer) -> tuple[int, int]:
-    """Start and end of the sentence with the greatest weight of distinct terms, the first of
-    equals; of the whole passage where no sentence has any."""
-    span = passage.span
-    best, chosen = 0.0, (span.start, span.end)
-    for start, end in span.sentences:
-        text = passage.text[start - span.start : end - span.start]
-        weight = sum(weights.get(term, 0.0) for term in {t.text for t in analyzer.terms(text)})
-        if weight > best:
-            best, chosen = weight, (start, end)
-    return chosen

@@ -1,4 +1,4 @@
-"""The model: texts to unit vectors, through sentence-transformers. Nothing is ever downloaded.
+"""The model: texts to vectors, one for the whole and one a token. Nothing is ever downloaded.
 
 Importing sentence-transformers takes seconds, so the model is loaded at its first use; its name
 and fingerprint are known before that, from its files alone.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rag.errors import ModelNotFound, ModelRefused
-from rag.types import EncodedQuestion, Encoding, Floats
+from rag.project import RANDOM, Projection, random_projection, shipped_projection
+from rag.types import EncodedQuestion, Encoding, Floats, Places, TokenVectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -97,6 +98,11 @@ class SentenceTransformerEncoder:
         return self._files.fingerprint
 
     @property
+    def projection(self) -> str:
+        """Name of what token vectors are compressed with."""
+        return shipped_projection().fingerprint if self._files.name == DEFAULT_MODEL else RANDOM
+
+    @property
     def window(self) -> int:
         """Tokens of a passage the model sees, special ones and its own prompt left out."""
         return self._ready().window
@@ -115,15 +121,15 @@ class SentenceTransformerEncoder:
         """Encode each text whole; ValueError for one over the window."""
         if not texts:
             return []
-        counts = self.count(texts)
-        if max(counts) > self.window:
-            raise ValueError(f"a text of {max(counts)} tokens is over the window of {self.window}")
         loaded = self._ready()
-        vectors = loaded.model.encode_document(list(texts), **_ENCODE)
-        special = loaded.special
+        tokenized = loaded.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        longest = max(len(tokens) for tokens in tokenized)
+        if longest > loaded.window:
+            raise ValueError(f"a text of {longest} tokens is over the window of {loaded.window}")
+        given = loaded.model.encode_document(list(texts), **_ENCODE)
         return [
-            Encoding(vector, tokens + special)
-            for vector, tokens in zip(_checked(vectors), counts, strict=True)
+            _encoding(text, tokens.offsets, one, loaded)
+            for text, tokens, one in zip(texts, tokenized, given, strict=True)
         ]
 
     def encode_question(self, text: str) -> EncodedQuestion:
@@ -131,10 +137,14 @@ class SentenceTransformerEncoder:
         loaded = self._ready()
         tokens = self.count([text])[0]
         seen_text = _head(text, loaded.tokenizer, loaded.question_window)
-        seen = tokens if seen_text is text else self.count([seen_text])[0]
-        vectors = loaded.model.encode_query([seen_text], **_ENCODE)
-        encoding = Encoding(_checked(vectors)[0], seen + loaded.special)
-        return EncodedQuestion(encoding, tokens, seen)
+        offsets = loaded.tokenizer.encode(seen_text, add_special_tokens=False).offsets
+        given = loaded.model.encode_query([seen_text], **_ENCODE)[0]
+        vector, token_vectors, kept = _parts(seen_text, offsets, given, loaded)
+        projection = loaded.projection
+        turned = projection.question(np.vstack([token_vectors, vector]))
+        return EncodedQuestion(
+            vector, tokens, len(offsets), turned[:-1], tuple(offsets[at] for at in kept), turned[-1]
+        )
 
     def _ready(self) -> _Loaded:
         with self._loading:
@@ -146,7 +156,7 @@ class SentenceTransformerEncoder:
 _ENCODE: dict[str, Any] = {
     "batch_size": BATCH,
     "normalize_embeddings": True,
-    "convert_to_numpy": True,
+    "output_value": None,  # everything that the pass gives
     "show_progress_bar": False,
 }
 
@@ -156,8 +166,10 @@ class _Loaded:
     model: Any
     tokenizer: Tokenizer
     special: int
+    behind: int
     window: int
     question_window: int
+    projection: Projection
 
 
 def _load(files: ModelFiles) -> _Loaded:
@@ -183,12 +195,20 @@ def _load(files: ModelFiles) -> _Loaded:
     tokenizer.no_padding()
     longest = min(model.get_max_seq_length() or LONGEST_WINDOW, LONGEST_WINDOW)
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    marks = tokenizer.encode("a").special_tokens_mask
+    behind = len(marks) - 1 - max(at for at, mark in enumerate(marks) if not mark)
 
     def window(prompt: str) -> int:
         text = (model.prompts or {}).get(prompt) or ""
         return longest - special - len(tokenizer.encode(text, add_special_tokens=False))
 
-    return _Loaded(model, tokenizer, special, window("document"), window("query"))
+    projection = (
+        shipped_projection()
+        if files.name == DEFAULT_MODEL
+        else random_projection(model.get_embedding_dimension())
+    )
+    windows = (window("document"), window("query"))
+    return _Loaded(model, tokenizer, special, behind, *windows, projection)
 
 
 def _head(text: str, tokenizer: Tokenizer, limit: int) -> str:
@@ -198,6 +218,33 @@ def _head(text: str, tokenizer: Tokenizer, limit: int) -> str:
         text = text[: encoding.offsets[limit][0]].rstrip()
         encoding = tokenizer.encode(text, add_special_tokens=False)
     return text
+
+
+_Offsets = Sequence[tuple[int, int]]
+
+
+def _encoding(text: str, offsets: _Offsets, given: Mapping[str, Any], loaded: _Loaded) -> Encoding:
+    vector, token_vectors, kept = _parts(text, offsets, given, loaded)
+    places = _places(len(text), [offsets[at] for at in kept])
+    codes = loaded.projection.compress(token_vectors)
+    return Encoding(vector, len(offsets) + loaded.special, TokenVectors(codes, places))
+
+
+def _parts(
+    text: str, offsets: _Offsets, given: Mapping[str, Any], loaded: _Loaded
+) -> tuple[Floats, Floats, list[int]]:
+    """The text's vector, those of its words and parts of words, and which tokens these are."""
+    seen = given["attention_mask"].numpy().astype(np.bool_)
+    matrix = given["token_embeddings"].float().numpy()[seen]
+    first = len(matrix) - loaded.behind - len(offsets)  # a prompt may stand before the text
+    kept = [at for at, (start, end) in enumerate(offsets) if any(map(str.isalnum, text[start:end]))]
+    vector = _checked(given["sentence_embedding"].float().numpy())
+    return vector, _checked(matrix[[first + at for at in kept]]), kept
+
+
+def _places(length: int, offsets: _Offsets) -> Places:
+    before_end = length - np.array(offsets, dtype=np.int64).reshape(-1, 2)
+    return np.minimum(before_end, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def _checked(vectors: Floats) -> Floats:

@@ -33,9 +33,10 @@ from rag.measures import (
     measure,
     randomisation_test,
 )
+from rag.rank import Ranking
 from rag.report import FORMAT, PER_QUERY_DIGITS, commit, machine, manifest_entries
 from rag.retrieve import DEPTH
-from rag.searcher import Ranking, Searcher
+from rag.searcher import Searcher
 from rag.sets import EvaluationSet
 from rag.types import Answer, Filters, Floats
 
@@ -67,7 +68,8 @@ STAGES: Mapping[str, Stage] = {
         "fuse",
     ),
     "fused": Stage(lambda ranking: ranking.fused, "fuse"),
-    "understanding": Stage(lambda ranking: ranking.understood, "fuse"),
+    "late": Stage(lambda ranking: ranking.late, "rerank"),
+    "understanding": Stage(lambda ranking: ranking.understood, "understand"),
 }
 
 DEFAULT_STAGE = "understanding"

@@ -102,6 +102,7 @@ def fingerprint(encoder: Encoder, passage_tokens: int) -> Fingerprint:
     """What an archive built by this code with this encoder says of itself."""
     values = {
         "encoder": encoder.fingerprint,
+        "projection": encoder.projection,
         "chunker": CHUNKER,
         "normaliser": NORMALISER,
         "passage_tokens": str(passage_tokens),

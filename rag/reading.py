@@ -19,8 +19,9 @@ from rag.schema import (
     encoding_checksum,
     manifest_checksum,
     passage_checksum,
+    token_vectors_checksum,
 )
-from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span
+from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span, TokenVectors
 
 VARIABLES_AT_ONCE = 500
 """Values in one IN (…) list."""
@@ -167,6 +168,15 @@ class Reading:
         matrix = np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
         return np.array(numbers, dtype=np.int64), matrix
 
+    def token_vectors(self, numbers: Iterable[int]) -> dict[int, TokenVectors]:
+        """The token vectors of these passages, by number; of those that have them."""
+        rows = self._in(
+            "SELECT p.number, t.places, t.codes FROM passage p JOIN token_vectors t"
+            " ON t.encoding = p.encoding WHERE p.number IN (?)",
+            numbers,
+        )
+        return {number: _token_vectors(number, places, codes) for number, places, codes in rows}
+
     def died(self, after: int, generation: int) -> Numbers:
         """Numbers of the passages that died over `after` up to `generation`."""
         rows = self._rows(
@@ -228,6 +238,7 @@ class Reading:
                 self._article_faults,
                 self._passage_faults,
                 self._encoding_faults,
+                self._token_vector_faults,
             ):
                 try:
                     yield from faults()
@@ -286,6 +297,19 @@ class Reading:
             if encoding_checksum(key, tokens, vector) != checksum:
                 yield f"encoding {number} has changed"
 
+    def _token_vector_faults(self) -> Iterator[str]:
+        rows = self._connection.execute(
+            "SELECT e.number, e.key, t.places, t.codes, t.checksum FROM encoding e"
+            " LEFT JOIN token_vectors t ON t.encoding = e.number"
+        )
+        expected = self._entry("projection") is not None
+        for number, key, places, codes, checksum in rows:
+            if codes is None:
+                if expected:
+                    yield f"encoding {number} has no token vectors"
+            elif token_vectors_checksum(key, places, codes) != checksum:
+                yield f"the token vectors of encoding {number} have changed"
+
     def _text(self, article: int) -> str:
         """The text of the article of this number, if it still is what was stored."""
         asked = "SELECT id, revision, sha256, text FROM article WHERE number = ?"
@@ -335,6 +359,16 @@ def _sentences(passage: int, marks: str) -> tuple[tuple[int, int], ...]:
         return tuple((start, end) for start, end in json.loads(marks))
     except (ValueError, TypeError):
         raise Damaged(f"the record of passage {passage} has changed") from None
+
+
+def _token_vectors(passage: int, places: bytes, codes: bytes) -> TokenVectors:
+    tokens, rest = divmod(len(places), 4)
+    if rest or (len(codes) % tokens if tokens else codes):
+        raise Damaged(f"the token vectors of passage {passage} have changed")
+    return TokenVectors(
+        np.frombuffer(codes, dtype=np.uint8).reshape(tokens, -1 if tokens else 0),
+        np.frombuffer(places, dtype="<u2").reshape(tokens, 2),
+    )
 
 
 def _period(head: ArticleHead) -> tuple[int | None, int | None]:

@@ -68,6 +68,18 @@ MIGRATIONS = (
     CREATE INDEX passage_born ON passage (born, died);
     CREATE INDEX passage_died ON passage (died) WHERE died IS NOT NULL;
     """,
+    # Apart from the vectors, which are read one after the other when an archive is opened.
+    """
+    CREATE TABLE token_vectors (
+        encoding INTEGER PRIMARY KEY,
+        places BLOB NOT NULL,
+        codes BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TRIGGER encoding_gone AFTER DELETE ON encoding BEGIN
+        DELETE FROM token_vectors WHERE encoding = OLD.number;
+    END;
+    """,
 )
 """Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format."""
 
@@ -148,6 +160,11 @@ def encoding_checksum(key: bytes, tokens: int, vector: bytes) -> int:
     """Of an encoding's key, token count and vector."""
     count = (tokens % 2**32).to_bytes(4, "little")
     return zlib.crc32(vector, zlib.crc32(key + count))
+
+
+def token_vectors_checksum(key: bytes, places: bytes, codes: bytes) -> int:
+    """Of the token vectors of the encoding of this key."""
+    return zlib.crc32(codes, zlib.crc32(places, zlib.crc32(key)))
 
 
 def manifest_checksum(entries: Mapping[str, str]) -> str:

@@ -1,38 +1,37 @@
-"""The read path: question → interpret → retrieve → fuse → cite."""
+"""The read path: question → interpret → rank → cite, and how sure the answer is."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self
 
-import numpy as np
-
 from rag.archive import Archive
-from rag.cite import cite, collapse, term_weights
+from rag.cite import cite, collapse, sentence_of_weight, words_asked
+from rag.confidence import COEFFICIENTS, THRESHOLD, confidence, signals
+from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
-from rag.fuse import LEXICAL_WEIGHT, convex
-from rag.interpret import boost, interpret
-from rag.lexical import Scope
+from rag.evidence import aligned_words, best_run
+from rag.fuse import LEXICAL_WEIGHT
+from rag.interpret import interpret
 from rag.naming import NO_NAMES, SourceNames, source_names
 from rag.normalise import normalise_text
-from rag.retrieve import DEPTH, Candidates, retrieve
+from rag.rank import Question, Ranking, Read, Stopwatch, rank, read_closely
+from rag.retrieve import DEPTH
 from rag.snapshot import Columns, Fingerprint, Snapshot
 from rag.tokens import DEFAULT_ENCODING, TokenCounter, token_counter
 from rag.types import (
     Answer,
     Budget,
-    EncodedQuestion,
+    Citation,
     Encoder,
     Filters,
-    Floats,
     Hit,
     Interpreted,
-    Numbers,
     Scores,
     SearchResult,
     Verification,
@@ -47,43 +46,6 @@ QUESTION_CHARACTERS = 8_000
 NO_FILTERS = Filters()
 
 
-class Stopwatch:
-    """Milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._took_ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what happens in the context as `name`."""
-        began = time.perf_counter()
-        yield
-        self._took_ms[name] = round((time.perf_counter() - began) * 1000, 3)
-
-    def stop(self) -> dict[str, float]:
-        """All stages, and the total since the start."""
-        return self._took_ms | {"total": round((time.perf_counter() - self._began) * 1000, 3)}
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """What one question found: candidates with their article numbers and scores, fused and then
-    with what was understood of the question; the order that the latter give (places, best first),
-    and what was asked."""
-
-    candidates: Candidates
-    fused: Floats
-    understood: Floats
-    articles: Numbers
-    order: Numbers
-    interpreted: Interpreted
-    scope: Scope
-    terms: Sequence[str]
-    encoded: EncodedQuestion
-    clock: Stopwatch = field(repr=False)
-
-
 class Searcher:
     """Asks an archive. Safe for threads."""
 
@@ -94,13 +56,20 @@ class Searcher:
         *,
         lexical_weight: float = LEXICAL_WEIGHT,
         question_characters: int = QUESTION_CHARACTERS,
+        threshold: float = THRESHOLD,
     ) -> None:
-        """Raises IndexMismatch if the archive was built with another model."""
+        """`threshold`: the confidence from which a question counts as answered.
+
+        Raises IndexMismatch if the archive was built with another model.
+        """
         self.archive = archive
         self._encoder = encoder
         self._lexical_weight = lexical_weight
         self._question_characters = question_characters
-        self._fingerprint = Fingerprint({"encoder": encoder.fingerprint}, encoder.name)
+        self._threshold = threshold
+        self._fingerprint = Fingerprint(
+            {"encoder": encoder.fingerprint, "projection": encoder.projection}, encoder.name
+        )
         self._names: tuple[Columns | None, SourceNames] = (None, NO_NAMES)
         self._day: str | None = None
         archive.require(self._fingerprint)
@@ -132,25 +101,27 @@ class Searcher:
         was published in the weeks before it is preferred. Raises InvalidRequest.
         """
         counter = _counter(token_budget, budget_encoding)
-        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, hits):
+        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, places):
             with ranking.clock.stage("cite"):
+                read = read_closely(snapshot, ranking, places)
+                hits = _hits(snapshot, ranking, places, read)
                 fitting, budget = _within(hits, token_budget, counter)
-                weights = _weights(snapshot, ranking.terms)
                 citations = tuple(
-                    cite(rank, hit, weights, snapshot.analyzer)
-                    for rank, hit in enumerate(fitting, start=1)
+                    _cited(at, hit, read.get(place), ranking, snapshot)
+                    for at, (place, hit) in enumerate(fitting.items(), start=1)
                 )
+                sure = self._confidence(snapshot, ranking)
             return Answer(
                 question=question,
-                answered=bool(hits),
-                confidence=None,
+                answered=bool(hits) and (sure is None or sure >= self._threshold),
+                confidence=sure,
                 citations=citations,
                 generation=snapshot.generation,
-                undated=snapshot.columns.undated(ranking.scope),
-                tokens=ranking.encoded.tokens,
-                tokens_seen=ranking.encoded.tokens_seen,
+                undated=snapshot.columns.undated(ranking.question.scope),
+                tokens=ranking.question.encoded.tokens,
+                tokens_seen=ranking.question.encoded.tokens_seen,
                 took_ms=ranking.clock.stop(),
-                interpreted=ranking.interpreted,
+                interpreted=ranking.question.interpreted,
                 budget=budget,
             )
 
@@ -166,29 +137,33 @@ class Searcher:
     ) -> SearchResult:
         """The best passages for a query, within the same bounds. Raises InvalidRequest."""
         counter = _counter(token_budget, budget_encoding)
-        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, hits):
+        with self._found(question, top_k, filters, asked_at) as (snapshot, ranking, places):
+            hits = _hits(snapshot, ranking, places, ranking.read)
             fitting, budget = _within(hits, token_budget, counter)
             return SearchResult(
                 question=question,
-                hits=tuple(fitting),
+                hits=tuple(fitting.values()),
                 generation=snapshot.generation,
-                undated=snapshot.columns.undated(ranking.scope),
-                tokens=ranking.encoded.tokens,
-                tokens_seen=ranking.encoded.tokens_seen,
+                undated=snapshot.columns.undated(ranking.question.scope),
+                tokens=ranking.question.encoded.tokens,
+                tokens_seen=ranking.question.encoded.tokens_seen,
                 took_ms=ranking.clock.stop(),
-                interpreted=ranking.interpreted,
+                interpreted=ranking.question.interpreted,
                 budget=budget,
             )
 
     @contextmanager
     def _found(
         self, question: str, top_k: int, filters: Filters, asked_at: str | None
-    ) -> Iterator[tuple[Snapshot, Ranking, list[Hit]]]:
-        """What is found for a question, in the snapshot in which it was found."""
+    ) -> Iterator[tuple[Snapshot, Ranking, list[int]]]:
+        """What is found for a question, in the snapshot in which it was found; the places of the
+        passages to give, best first."""
         self._check(question, top_k)
         with self.archive.snapshot() as snapshot:
             ranking = self.rank(snapshot, question, filters, asked_at=asked_at)
-            yield snapshot, ranking, _hits(snapshot, ranking, top_k)
+            order = ranking.order
+            chosen = collapse(ranking.articles[order].tolist(), top_k)
+            yield snapshot, ranking, order[chosen].tolist()
 
     def rank(
         self,
@@ -206,20 +181,11 @@ class Searcher:
         with clock.stage("interpret"):
             interpreted = self._interpreted(snapshot.columns, question, filters, asked_at)
         scope = snapshot.scope(filters)
-        asked = normalise_text(question)  # as the articles are: an accent may be two characters
+        text = normalise_text(question)  # as the articles are: an accent may be two characters
         with clock.stage("encode"):
-            encoded = self._encoder.encode_question(asked)
-        with clock.stage("retrieve"):
-            terms = snapshot.analyzer.question_terms(asked)
-            found = retrieve(snapshot, terms, encoded.encoding.vector, scope, depth)
-        with clock.stage("fuse"):
-            fused = convex(found.lexical, found.dense, self._lexical_weight)
-            articles = snapshot.columns.article[found.numbers]
-            understood = fused + _boost(interpreted, snapshot.columns, articles)
-            order = np.lexsort((found.numbers, -understood))
-        return Ranking(
-            found, fused, understood, articles, order, interpreted, scope, terms, encoded, clock
-        )
+            encoded = self._encoder.encode_question(text)
+        asked = Question(text, encoded, interpreted, scope)
+        return rank(snapshot, asked, depth, self._lexical_weight, clock)
 
     def _interpreted(
         self, columns: Columns, question: str, filters: Filters, asked_at: str | None
@@ -242,6 +208,13 @@ class Searcher:
             sources=() if filters.source is not None else read.sources,
             recent=asked_at is not None and not (read.periods or filters.dated),
         )
+
+    def _confidence(self, snapshot: Snapshot, ranking: Ranking) -> float | None:
+        """None where nothing is found, and for signals that the model of it was not fitted to."""
+        if self._encoder.name != DEFAULT_MODEL or not COEFFICIENTS:
+            return None
+        found = signals(snapshot, ranking)
+        return None if found is None else round(confidence(found), 4)
 
     def _today(self) -> str:
         return self._day or datetime.now(UTC).date().isoformat()
@@ -273,25 +246,38 @@ class Searcher:
             raise InvalidRequest("top_k", f"{top_k} is not between 1 and {TOP_K_MOST}")
 
 
-def _boost(interpreted: Interpreted, columns: Columns, articles: Numbers) -> Floats:
-    named = [columns.sources[each.source] for each in interpreted.sources]
-    of_source = np.isin(columns.source[articles], named)
-    return boost(interpreted, columns.first[articles], columns.last[articles], of_source)
-
-
-def _hits(snapshot: Snapshot, ranking: Ranking, top_k: int) -> list[Hit]:
-    places = ranking.order[collapse(ranking.articles[ranking.order].tolist(), top_k)]
+def _hits(
+    snapshot: Snapshot, ranking: Ranking, places: Sequence[int], read: Mapping[int, Read]
+) -> dict[int, Hit]:
+    """The passages at `places`, by place."""
     found = ranking.candidates
-    numbers = found.numbers[places].tolist()
-    stored = snapshot.passages(numbers)
-    return [
-        Hit(
-            *stored[number],
-            score=float(ranking.understood[place]),
-            scores=Scores(float(found.lexical[place]), float(found.dense[place])),
+    numbers = {place: int(found.numbers[place]) for place in places}
+    stored = snapshot.passages([numbers[place] for place in places if place not in read])
+    hits = {}
+    for place in places:
+        late = float(ranking.max_sims[place])
+        passage, article = (
+            (read[place].passage, read[place].article) if place in read else stored[numbers[place]]
         )
-        for place, number in zip(places, numbers, strict=True)
-    ]
+        scores = Scores(
+            float(found.lexical[place]),
+            float(found.dense[place]),
+            None if math.isnan(late) else late,
+        )
+        hits[place] = Hit(passage, article, float(ranking.understood[place]), scores)
+    return hits
+
+
+def _cited(at: int, hit: Hit, read: Read | None, ranking: Ranking, snapshot: Snapshot) -> Citation:
+    """The citation of a hit; by the weight of the question's terms where it was not read."""
+    asked_for = words_asked(hit.passage, ranking.weights, snapshot.analyzer)
+    if read is None or ranking.asked is None or not read.found:
+        quoted = sentence_of_weight(hit.passage, ranking.weights, snapshot.analyzer)
+        return cite(at, hit, quoted, asked_for)
+    first, last = best_run(read.found)
+    aligned = aligned_words(hit.passage, read.alignment, ranking.asked)
+    highlights = sorted({*asked_for, *aligned})
+    return cite(at, hit, (read.found[first].start, read.found[last - 1].end), highlights)
 
 
 def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:
@@ -304,21 +290,15 @@ def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:
 
 
 def _within(
-    hits: Sequence[Hit], limit: int | None, counter: TokenCounter | None
-) -> tuple[list[Hit], Budget | None]:
+    hits: Mapping[int, Hit], limit: int | None, counter: TokenCounter | None
+) -> tuple[dict[int, Hit], Budget | None]:
     """The best hits whose passages fit into `limit` tokens together; all without a limit."""
     if limit is None or counter is None:
-        return list(hits), None
-    used, fitting = 0, []
-    for hit in hits:
+        return dict(hits), None
+    used, fitting = 0, {}
+    for place, hit in hits.items():
         tokens = counter.count(hit.passage.text)
         if used + tokens <= limit:
             used += tokens
-            fitting.append(hit)
+            fitting[place] = hit
     return fitting, Budget(limit, used, counter.encoding)
-
-
-def _weights(snapshot: Snapshot, terms: Sequence[str]) -> dict[str, float]:
-    if snapshot.lexical is None:
-        return {}
-    return term_weights(terms, snapshot.lexical.frequency, snapshot.lexical.documents)

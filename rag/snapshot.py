@@ -14,7 +14,7 @@ from rag.dates import EPOCH, MICROSECOND, Period, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import Analyzer, LexicalSearcher, Scope
 from rag.reading import Reading, well_formed
-from rag.types import ArticleHead, Filters, Mask, Numbers, Passage
+from rag.types import ArticleHead, Filters, Mask, Numbers, Passage, TokenVectors
 from rag.vectors import BaseRecord, ExactVectors, FaissBase, Vectors
 
 UNDATED = int(np.iinfo(np.int64).min)
@@ -207,6 +207,13 @@ class Snapshot:
     def passages(self, numbers: Sequence[int]) -> dict[int, tuple[Passage, ArticleHead]]:
         """Passages with their text and article, by number."""
         return self._reading.passages(numbers) if self._reading else {}
+
+    def token_vectors(self, numbers: Sequence[int]) -> dict[int, TokenVectors]:
+        """The token vectors of these passages by number; none of an archive that was built before
+        there were any."""
+        if self._reading is None or "projection" not in self.manifest:
+            return {}
+        return self._reading.token_vectors(numbers)
 
     def find(self, article_id: str, revision: int | None = None) -> ArticleHead | None:
         """The living revision of an article, or the one named; None if it is not there."""

@@ -18,6 +18,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.uint16]
 
 
 class IdentifiedBy(StrEnum):
@@ -116,6 +118,21 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """The vectors of a text's words and parts of words, compressed; marks and special tokens are
+    left out.
+
+    `codes`: uint8 of shape (tokens, bytes); only an encoder of the same `projection` gives
+    questions that they can be compared with. `places`: uint16 of shape (tokens, 2), where each
+    token starts and ends, in code points before the end of the text, since a passage is the end of
+    what is encoded; 65,535 stands for that or more.
+    """
+
+    codes: Codes
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """What one forward pass gives for one text.
 
@@ -125,18 +142,25 @@ class Encoding:
 
     vector: Floats
     tokens: int
+    token_vectors: TokenVectors
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedQuestion:
     """A question's encoding, with how much of it the model's window let through.
 
-    `tokens_seen` of `tokens` (both without special ones) went into the vector.
+    `vector`: float32 of shape (dimension,), unit length. `tokens_seen` of `tokens` (both without
+    special ones) went into it. `token_vectors`: float32 of shape (n, directions), for inner
+    products with expanded codes, of the words and parts of words; `offsets`: their (start, end) in
+    the question. `whole`: float32 of shape (directions,), the vector turned likewise.
     """
 
-    encoding: Encoding
+    vector: Floats
     tokens: int
     tokens_seen: int
+    token_vectors: Floats
+    offsets: tuple[tuple[int, int], ...]
+    whole: Floats
 
 
 class Encoder(Protocol):
@@ -149,6 +173,10 @@ class Encoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the vectors; equal fingerprints, equal vectors."""
+
+    @property
+    def projection(self) -> str:
+        """Name of what token vectors are compressed with; equal names, comparable ones."""
 
     @property
     def window(self) -> int:
@@ -186,7 +214,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The raw signals of one hit: BM25, cosine, and later MaxSim. Never normalised."""
+    """The raw signals of one hit: BM25, cosine, and MaxSim (None where it was not computed). Never
+    normalised."""
 
     lexical: float
     dense: float

@@ -16,6 +16,7 @@ from rag.schema import (
     encoding_checksum,
     manifest_checksum,
     passage_checksum,
+    token_vectors_checksum,
 )
 from rag.types import Encoding
 
@@ -34,15 +35,23 @@ class Writing(Reading):
 
     def add_encodings(self, encodings: Mapping[bytes, Encoding]) -> None:
         """Store encodings by their keys; one that is there stays as it is."""
-        rows = []
+        rows, parts = [], []
         for key, encoding in encodings.items():
             vector = np.asarray(encoding.vector, dtype="<f4").tobytes()
+            places = np.asarray(encoding.token_vectors.places, dtype="<u2").tobytes()
+            codes = encoding.token_vectors.codes.tobytes()
             rows.append(
                 (key, encoding.tokens, vector, encoding_checksum(key, encoding.tokens, vector))
             )
+            parts.append((key, places, codes, token_vectors_checksum(key, places, codes)))
         self._connection.executemany(
             "INSERT OR IGNORE INTO encoding (key, tokens, vector, checksum) VALUES (?, ?, ?, ?)",
             rows,
+        )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO token_vectors"
+            " SELECT number, ?2, ?3, ?4 FROM encoding WHERE key = ?1",
+            parts,
         )
 
     def add_article(self, draft: ArticleDraft, generation: int) -> int:

@@ -16,11 +16,14 @@ import numpy as np
 
 from rag.archive import Archive
 from rag.ingest import IngestReport, encoder_input, ingest
+from rag.project import RANDOM, random_projection
 from rag.schema import same_record
 from rag.snapshot import Snapshot
-from rag.types import Article, ArticleHead, EncodedQuestion, Encoding, Floats, Passage
+from rag.types import Article, ArticleHead, EncodedQuestion, Encoding, Floats, Passage, TokenVectors
 
 DIMENSION = 32
+
+_PROJECTION = random_projection(DIMENSION)
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -54,21 +57,40 @@ class FakeEncoder:
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(_WORD.findall(text)) for text in texts]
 
+    @property
+    def projection(self) -> str:
+        return RANDOM
+
     def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
         counts = self.count(texts)
         if counts and max(counts) > self._window:
             raise ValueError(f"{max(counts)} tokens are over the window of {self._window}")
         self.passages_encoded += len(texts)
         return [
-            Encoding(self._vector(text), count) for text, count in zip(texts, counts, strict=True)
+            Encoding(self._vector(text), count, self._token_vectors(text))
+            for text, count in zip(texts, counts, strict=True)
         ]
 
     def encode_question(self, text: str) -> EncodedQuestion:
         self.questions_encoded += 1
-        words = _WORD.findall(text)
+        words = list(_WORD.finditer(text))
         seen = words[: self._window]
-        encoding = Encoding(self._vector(" ".join(seen)), len(seen))
-        return EncodedQuestion(encoding, len(words), len(seen))
+        vector = self._vector(" ".join(word[0] for word in seen))
+        kept = [word for word in seen if word[0][0].isalnum()]
+        turned = _PROJECTION.question(
+            np.array([*(self._vector(word[0]) for word in kept), vector], dtype=np.float32)
+        )
+        offsets = tuple(word.span() for word in kept)
+        return EncodedQuestion(vector, len(words), len(seen), turned[:-1], offsets, turned[-1])
+
+    def _token_vectors(self, text: str) -> TokenVectors:
+        kept = [word for word in _WORD.finditer(text) if word[0][0].isalnum()]
+        vectors = np.array([self._vector(word[0]) for word in kept], dtype=np.float32)
+        places = len(text) - np.array([word.span() for word in kept], dtype=np.int64)
+        return TokenVectors(
+            _PROJECTION.compress(vectors.reshape(-1, DIMENSION)),
+            np.minimum(places, 65_535).astype(np.uint16).reshape(-1, 2),
+        )
 
     def _vector(self, text: str) -> Floats:
         vector = np.zeros(DIMENSION, dtype=np.float32)

@@ -78,8 +78,8 @@ class Ranking:
 
     `fused`, `late` and `understood` are the scores after each stage; the last gives `order`
     (places, best first). `max_sims` is the raw late signal, NaN for candidates that were not
-    re-ranked. `weights`: of the question's terms. `asked` is None for an archive without token vectors, which
-    is ranked without them.
+    re-ranked. `weights`: of the question's terms. `asked` is None for an archive without token
+    vectors, which is ranked without them.
     """
 
     question: Question

@@ -128,7 +128,9 @@ def kinds_held(text: str, question: Asked) -> float:
 def aligned_words(passage: Passage, alignment: Alignment, question: Asked) -> list[tuple[int, int]]:
     """The words of a passage that stand for words of the question that count, in order, in code
     points of the article."""
-    counting = question.weights >= question.weights.mean() if len(question.weights) else slice(0)
+    weights = question.weights
+    # The mean of equal numbers may come out greater than each of them.
+    counting = weights >= min(weights.mean(), weights.max()) if len(weights) else slice(0)
     near = (alignment.similarities[:, counting] >= ALIGNED).any(axis=1)
     places = alignment.places[near].astype(np.int64)
     found: list[tuple[int, int]] = []

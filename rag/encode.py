@@ -146,6 +146,18 @@ class SentenceTransformerEncoder:
             vector, tokens, len(offsets), turned[:-1], tuple(offsets[at] for at in kept), turned[-1]
         )
 
+    def uncompressed(self, texts: Sequence[str]) -> Floats:
+        """Token vectors of texts as the model gives them, a row each: to fit a projection to."""
+        loaded = self._ready()
+        given = loaded.model.encode_document(list(texts), **_ENCODE)
+        tokenized = loaded.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return np.concatenate(
+            [
+                _parts(text, tokens.offsets, one, loaded)[1]
+                for text, tokens, one in zip(texts, tokenized, given, strict=True)
+            ]
+        )
+
     def _ready(self) -> _Loaded:
         with self._loading:
             if self._loaded is None:

@@ -274,7 +274,7 @@ def _cited(at: int, hit: Hit, read: Read | None, ranking: Ranking, snapshot: Sna
     if read is None or ranking.asked is None or not read.found:
         quoted = sentence_of_weight(hit.passage, ranking.weights, snapshot.analyzer)
         return cite(at, hit, quoted, asked_for)
-    first, last = best_run(read.found)
+    first, last = best_run(hit.passage, read.found)
     aligned = aligned_words(hit.passage, read.alignment, ranking.asked)
     highlights = sorted({*asked_for, *aligned})
     return cite(at, hit, (read.found[first].start, read.found[last - 1].end), highlights)

@@ -143,7 +143,7 @@ def test_the_sentence_with_most_of_the_question_is_quoted(tmp_path: Path) -> Non
             for question in (asked, "Monday again")
         )
     assert most.quote == wanted
-    assert equal.quote == text  # its first and its last sentence have a word each
+    assert equal.quote in ("The council met on Monday.", "The council will meet again.")
 
 
 def test_without_token_vectors_the_sentence_of_most_weight_is_quoted() -> None:

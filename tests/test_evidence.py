@@ -166,9 +166,10 @@ def test_without_a_kind_asked_for_none_is_held() -> None:
 
 def test_a_score_rises_with_each_signal() -> None:
     plain = Sentence(0, 9, 0.5, 0.5, 0.5, 0.5)
-    for signal in ("covered", "meaning", "kinds", "asked"):
-        more = replace(plain, **{signal: 0.6})
-        assert more.score > plain.score
+    assert replace(plain, covered=0.6).score > plain.score
+    assert replace(plain, meaning=0.6).score > plain.score
+    assert replace(plain, kinds=0.6).score > plain.score
+    assert replace(plain, asked=0.6).score > plain.score
     assert Sentence(0, 9, 0.0, 0.0, 0.0, 0.0).score == 0.0
 
 

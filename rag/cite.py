@@ -50,13 +50,21 @@ def cite(
 ) -> Citation:
     """The citation of one hit: its text from `quoted[0]` to `quoted[1]`, verbatim.
 
-    `highlights` outside of it are left out. All are code points of the article.
+    `highlights`, in order, are left out where they are outside of it and made one where they
+    overlap. All are code points of the article.
     """
     start, end = quoted
     base = hit.passage.span.start
     quote = hit.passage.text[start - base : end - base]
-    inside = tuple(span for span in highlights if start <= span[0] and span[1] <= end)
-    return Citation(rank, hit, quote, start, end, inside, link(hit.article, quote))
+    inside: list[tuple[int, int]] = []
+    for first, last in highlights:
+        if not (start <= first and last <= end):
+            continue
+        if inside and first < inside[-1][1]:
+            inside[-1] = (inside[-1][0], max(last, inside[-1][1]))
+        else:
+            inside.append((first, last))
+    return Citation(rank, hit, quote, start, end, tuple(inside), link(hit.article, quote))
 
 
 def sentence_of_weight(

@@ -128,7 +128,7 @@ class SentenceTransformerEncoder:
             raise ValueError(f"a text of {longest} tokens is over the window of {loaded.window}")
         given = loaded.model.encode_document(list(texts), **_ENCODE)
         return [
-            _encoding(text, tokens.offsets, one, loaded)
+            _encoding(text, _trimmed(text, tokens.offsets), one, loaded)
             for text, tokens, one in zip(texts, tokenized, given, strict=True)
         ]
 
@@ -137,7 +137,8 @@ class SentenceTransformerEncoder:
         loaded = self._ready()
         tokens = self.count([text])[0]
         seen_text = _head(text, loaded.tokenizer, loaded.question_window)
-        offsets = loaded.tokenizer.encode(seen_text, add_special_tokens=False).offsets
+        tokenized = loaded.tokenizer.encode(seen_text, add_special_tokens=False)
+        offsets = _trimmed(seen_text, tokenized.offsets)
         given = loaded.model.encode_query([seen_text], **_ENCODE)[0]
         vector, token_vectors, kept = _parts(seen_text, offsets, given, loaded)
         projection = loaded.projection
@@ -252,6 +253,14 @@ def _parts(
     kept = [at for at, (start, end) in enumerate(offsets) if any(map(str.isalnum, text[start:end]))]
     vector = _checked(given["sentence_embedding"].float().numpy())
     return vector, _checked(matrix[[first + at for at in kept]]), kept
+
+
+def _trimmed(text: str, offsets: _Offsets) -> list[tuple[int, int]]:
+    """Without the space that tokens of some models begin with."""
+    return [
+        (end - len(text[start:end].lstrip()), end) if text[start:end].strip() else (start, end)
+        for start, end in offsets
+    ]
 
 
 def _places(length: int, offsets: _Offsets) -> Places:

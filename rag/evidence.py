@@ -16,7 +16,7 @@ import numpy as np
 
 from rag.kind import ALSO, held, wanted
 from rag.rerank import Alignment
-from rag.types import EncodedQuestion, Floats, Kind, Mask, Passage
+from rag.types import EncodedQuestion, Floats, Kind, Mask, Numbers, Passage
 
 COVERED, SAID, MEANING, KINDS, ASKED = 0.567, 0.917, 0.368, 0.280, 0.480
 """Weights in units of the ranking's score."""
@@ -37,6 +37,9 @@ answer for .799, with the first at .3 for .830, in 1.2 sentences."""
 
 ALIGNED = 0.5
 """Similarity from which a word is shown as one that the question meant."""
+
+FARTHEST = np.iinfo(np.uint16).max
+"""Stands for this many code points before the end, or more; see TokenVectors."""
 
 _QUESTION_WORD = re.compile(r"\b(?:who|whom|whose|when|where|which|what|why|how)\b", re.IGNORECASE)
 
@@ -93,7 +96,7 @@ def asked(question: str, encoded: EncodedQuestion, weights: Floats) -> Asked:
 
 def sentences(passage: Passage, alignment: Alignment, question: Asked) -> list[Sentence]:
     """The sentences of a passage with their signals, in order."""
-    starts, ends = (passage.span.end - alignment.places.astype(np.int64)).T
+    starts, ends = _spans(passage, alignment).T
     title = alignment.similarities[ends <= passage.span.start].max(axis=0, initial=0.0)
     found = []
     for start, end in passage.span.sentences:
@@ -136,17 +139,26 @@ def kinds_held(text: str, question: Asked) -> dict[Kind, float]:
 def aligned_words(passage: Passage, alignment: Alignment, question: Asked) -> list[tuple[int, int]]:
     """The words of a passage that stand for words of the question that count, in order, in code
     points of the article."""
-    counting = question.weights >= question.weights.mean() if len(question.weights) else slice(0)
+    weights = question.weights
+    # The mean of equal numbers may come out greater than each of them.
+    counting = weights >= min(weights.mean(), weights.max()) if len(weights) else slice(0)
     near = (alignment.similarities[:, counting] >= ALIGNED).any(axis=1)
-    places = alignment.places[near].astype(np.int64)
     found: list[tuple[int, int]] = []
-    for start, end in (passage.span.end - places).tolist():
+    for start, end in _spans(passage, alignment)[near].tolist():
         if start < passage.span.start:
             continue  # a word of the title
         word = _whole_word(passage, start, end)
         if not found or found[-1] != word:
             found.append(word)
     return found
+
+
+def _spans(passage: Passage, alignment: Alignment) -> Numbers:
+    """Where each word starts and ends, in code points of the article; before the passage for those
+    of the title, and for what is too far from the end to be told."""
+    spans: Numbers = passage.span.end - alignment.places.astype(np.int64)
+    spans[alignment.places == FARTHEST] = passage.span.start - 1
+    return spans
 
 
 def _whole_word(passage: Passage, start: int, end: int) -> tuple[int, int]:

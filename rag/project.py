@@ -59,7 +59,7 @@ class Projection:
         """Token vectors, a row each, as bytes: uint8 of shape (tokens, directions / 4)."""
         scaled = self._turned(vectors) / self.deviation
         level = (scaled > 0).astype(np.uint8) + (scaled > THRESHOLD) + (scaled > -THRESHOLD)
-        grouped = level.reshape(len(level), -1, PER_BYTE) << _SHIFTS
+        grouped = level.reshape(len(level), level.shape[1] // PER_BYTE, PER_BYTE) << _SHIFTS
         return np.asarray(np.bitwise_or.reduce(grouped, axis=2), dtype=np.uint8)
 
     def question(self, vectors: Floats) -> Floats:

@@ -116,7 +116,8 @@ def rank(
         understood = reranked.understood.copy()
         if reranked.asked and reranked.asked.is_question:
             for place, each in read.items():
-                understood[place] += max((s.score for s in each.found), default=0.0)
+                # Never less than nothing, or what was not read would pass what was.
+                understood[place] += max([0.0, *(s.score for s in each.found)])
         order = _order(found, understood)
     return Ranking(
         question,

@@ -8,9 +8,9 @@ greatest similarity with any word of the passage; their weighted mean is the sco
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -102,16 +102,20 @@ def first_copies(
     nothing. With the signals of their first they stay in the order in which they were added.
     """
     first: Numbers = np.arange(len(numbers), dtype=np.int64)
-    order = np.lexsort((numbers, -lexical))
-    for before, after in pairwise(order.tolist()):
-        one, other = alignments[before], alignments[after]
-        if (
-            lexical[before] == lexical[after] > 0
-            and len(one.places) == len(other.places)
-            and abs(dense[before] - dense[after]) < COPY_COSINE
-            and np.abs(one.greatest() - other.greatest()).max(initial=0.0) < COPY_SIMILARITY
-        ):
-            first[after] = first[before]
+    alike: dict[tuple[float, int], list[int]] = defaultdict(list)
+    for place in np.argsort(numbers).tolist():
+        if not lexical[place] > 0:
+            continue
+        words = alignments[place]
+        # Others that the lexical score does not tell apart may stand between two copies.
+        originals = alike[float(lexical[place]), len(words.places)]
+        for earlier in originals:
+            apart = np.abs(words.greatest() - alignments[earlier].greatest()).max(initial=0.0)
+            if abs(dense[place] - dense[earlier]) < COPY_COSINE and apart < COPY_SIMILARITY:
+                first[place] = earlier
+                break
+        else:
+            originals.append(place)
     return first
 
 
@@ -133,8 +137,9 @@ def followed(before: Floats, top: Numbers, scores: Floats) -> Floats:
     others[top] = False
     if others.any() and len(top):
         greatest = float(before[others].max())
-        least = float(scores.min())
+        # Equal scores go by number, so that equal would not be behind.
+        least = float(np.nextafter(scores.min(), np.float32(-np.inf)))
         if greatest > least:
-            after[others] *= max(least, 0.0) / greatest
+            after[others] = np.minimum(after[others] * (max(least, 0.0) / greatest), least)
     after[top] = scores
     return after

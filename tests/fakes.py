@@ -51,15 +51,15 @@ class FakeEncoder:
         return f"{self._name}-{self._seed}-{DIMENSION}"
 
     @property
+    def projection(self) -> str:
+        return RANDOM
+
+    @property
     def window(self) -> int:
         return self._window
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(_WORD.findall(text)) for text in texts]
-
-    @property
-    def projection(self) -> str:
-        return RANDOM
 
     def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
         counts = self.count(texts)

@@ -79,7 +79,7 @@ def test_a_failure_says_what_was_expected_and_what_was_cited(tmp_path: Path) -> 
     assert wrong["expected"]["evidence"] == ["Bread got dearer in Oslo."]
     assert wrong["expected"]["articles"] == [{"id": "bread", "title": "Bread", "rank": 1}]
     assert QUOTED in wrong["cited"]["quote"]
-    assert wrong["cited"]["scores"].keys() == {"lexical", "dense"}
+    assert wrong["cited"]["scores"].keys() == {"lexical", "dense", "late"}
     assert found["none"]["kind"] == Kind.ANSWERED
     assert found["none"]["expected"]["articles"] == []
 

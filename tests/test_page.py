@@ -289,7 +289,7 @@ def test_a_text_from_right_to_left(client: TestClient) -> None:
     add(client, {"id": "rtl", "title": "תחזית", "text": text, "source": "קול"})
     page = asked(client, "הצפות")
     assert page.texts["mark"][0] == "ראש העיר הזהיר מפני הצפות."
-    assert page.texts["b"][0] == "הצפות"
+    assert "הצפות" in page.texts["b"]
     assert {each.get("dir") for each in page.of("h2")} == {"auto"}
     assert page.field["dir"] == "auto"
     assert "קול" in page.texts["bdi"]

@@ -59,7 +59,7 @@ QUESTIONS = st.lists(st.sampled_from([*TOPICS, "place9", "nobody"]), max_size=4)
 
 
 def asked(snapshot: Snapshot, question: str) -> tuple[list[str], Floats]:
-    vector = ENCODER.encode_question(question).encoding.vector
+    vector = ENCODER.encode_question(question).vector
     return snapshot.analyzer.question_terms(question), vector
 
 
@@ -137,7 +137,7 @@ def test_the_depth_is_fixed_and_of_each_signal(snapshot: Snapshot) -> None:
 
 
 def test_an_empty_archive_has_no_candidates(tmp_path_factory: pytest.TempPathFactory) -> None:
-    vector = ENCODER.encode_question("storm").encoding.vector
+    vector = ENCODER.encode_question("storm").vector
     with closing(Archive(tmp_path_factory.mktemp("index"))) as archive:
         with archive.snapshot() as snapshot:
             assert len(retrieve(snapshot, ["storm"], vector, Scope())) == 0

@@ -20,7 +20,7 @@ from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFail
 from rag.reading import VARIABLES_AT_ONCE, Reading
 from rag.schema import FORMAT, ArticleDraft, PassageDraft
 from rag.store import Store
-from rag.types import Article, Encoding, Span
+from rag.types import Article, Encoding, Span, TokenVectors
 from rag.writing import Writing
 
 DIMENSION = 4
@@ -42,7 +42,17 @@ def article(number: int, version: int = 0, **fields: str | None) -> Article:
 def encoding(text: str) -> Encoding:
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
     vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
-    return Encoding(vector, len(text.split()))
+    return Encoding(vector, len(text.split()), token_vectors(text))
+
+
+def token_vectors(text: str) -> TokenVectors:
+    """Two bytes a word that tell whose they are."""
+    codes = [list(hashlib.sha256(word.encode()).digest()[:2]) for word in text.split()]
+    places = [(len(text) - at, len(text) - at - 1) for at in range(len(codes))]
+    return TokenVectors(
+        np.array(codes, dtype=np.uint8).reshape(-1, 2),
+        np.array(places, dtype=np.uint16).reshape(-1, 2),
+    )
 
 
 def draft(made: Article) -> tuple[ArticleDraft, dict[bytes, Encoding]]:
@@ -434,12 +444,17 @@ def test_an_encoding_that_is_there_stays_as_it_is(store: Store) -> None:
     publish(store, 1, article(1))
     _, encodings = draft(article(1))
     with store.read() as reading:
-        before = reading.vectors(0, DIMENSION)[1]
+        numbers, before = reading.vectors(0, DIMENSION)
+        words = reading.token_vectors(numbers.tolist())
     with store.write() as writing:
-        zero = Encoding(np.zeros(DIMENSION, dtype=np.float32), 0)
+        zero = Encoding(np.zeros(DIMENSION, dtype=np.float32), 0, token_vectors(""))
         writing.add_encodings(dict.fromkeys(encodings, zero))
     with store.read() as reading:
         assert np.array_equal(reading.vectors(0, DIMENSION)[1], before)
+        after = reading.token_vectors(numbers.tolist())
+        assert [each.codes.tolist() for each in after.values()] == [
+            each.codes.tolist() for each in words.values()
+        ]
 
 
 def test_the_manifest_keeps_what_it_is_told(store: Store) -> None:

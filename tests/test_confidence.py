@@ -1,0 +1,227 @@
+"""Confidence: a probability of signals that mean the same for any list of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, fields, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag import confidence as module
+from rag import searcher as searcher_module
+from rag.archive import Archive
+from rag.confidence import COEFFICIENTS, THRESHOLD, Signals, confidence, signals
+from rag.encode import DEFAULT_MODEL
+from rag.searcher import NO_FILTERS, Searcher
+from rag.types import Article, Filters
+from tests.fakes import FakeEncoder, add
+
+NAMES = [field.name for field in fields(Signals)]
+MARGINS = ("late_margin", "lexical_margin")
+TOPICS = ["storm", "levee", "budget", "vote", "harvest", "railway", "strike", "glacier"]
+QUESTION = "who warned of the storm at place7 and when"
+QUESTIONS = [QUESTION, "storm levee", "who lost the vote at place3?", "glacier xylophone", "zebra"]
+
+
+def news(number: int) -> Article:
+    one, two, three = (TOPICS[(number * step) % 8] for step in (1, 3, 5))
+    text = f"Mayor{number} of place{number} warned of the {one} on 3 May. The {two} met a {three}."
+    return Article(id=f"n{number}", title=f"{one.title()} news", text=text)
+
+
+def encoder(**more: int) -> FakeEncoder:
+    """Passes for the model that confidence was fitted to."""
+    return FakeEncoder(name=DEFAULT_MODEL, **more)
+
+
+@pytest.fixture(name="archive", scope="module")
+def _archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with closing(Archive(tmp_path_factory.mktemp("index"))) as archive:
+        made = [news(number) for number in range(40)]
+        report = add(archive, encoder(), *made, passage_tokens=100)
+        assert report.passages == len(made)
+        yield archive
+
+
+def signals_of(archive: Archive, question: str, filters: Filters = NO_FILTERS) -> Signals | None:
+    with archive.snapshot() as snapshot:
+        return signals(snapshot, Searcher(archive, encoder()).rank(snapshot, question, filters))
+
+
+def fitted(monkeypatch: pytest.MonkeyPatch, coefficients: dict[str, float]) -> None:
+    """As if these had been fitted."""
+    every = dict.fromkeys(NAMES, 0.0) | coefficients
+    monkeypatch.setattr(module, "COEFFICIENTS", every)
+    monkeypatch.setattr(searcher_module, "COEFFICIENTS", every)
+
+
+# What it is made of
+
+
+def test_each_signal_has_its_coefficient() -> None:
+    if COEFFICIENTS:
+        assert sorted(COEFFICIENTS) == sorted(NAMES)
+    assert 0 < THRESHOLD < 1
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.tuples(*[NUMBERS] * len(NAMES)), st.tuples(*[st.floats(-90, 90)] * len(NAMES)))
+def test_absurd_signals_have_a_probability(
+    values: tuple[float, ...], coefficients: tuple[float, ...]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fitted(monkeypatch, dict(zip(NAMES, coefficients, strict=True)))
+        assert 0 <= confidence(Signals(*values)) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_more_of_a_good_signal_is_never_less_sure(
+    name: str, sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(monkeypatch, {name: 2.0 * sign})
+    plain = Signals(*[0.5] * len(NAMES))
+    found = [
+        confidence(replace(plain, **{name: value * sign})) for value in (-9.0, -1.0, 0.0, 0.4, 3.0)
+    ]
+    assert all(before < after for before, after in pairwise(found))
+    assert confidence(replace(plain, **{name: 0.0})) == 0.5  # the intercept is 0 here
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_coefficients_that_ship_decide_the_direction(name: str) -> None:
+    if not COEFFICIENTS:
+        pytest.skip("none are shipped yet")
+    plain = Signals(*[0.5] * len(NAMES))
+    less, more = (confidence(replace(plain, **{name: value})) for value in (0.4, 0.6))
+    assert (more > less) == (COEFFICIENTS[name] > 0)
+    assert (more < less) == (COEFFICIENTS[name] < 0)
+
+
+# The signals
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_signals_do_not_depend_on_other_results_but_for_the_margins(
+    question: str, archive: Archive
+) -> None:
+    with archive.snapshot() as snapshot:
+        searcher = Searcher(archive, encoder())
+        ranking = searcher.rank(snapshot, question)
+        found = signals(snapshot, ranking)
+        best = ranking.read[int(ranking.order[0])].article.id
+        rival = ranking.read[int(ranking.order[1])].article.id
+        alone = signals(snapshot, searcher.rank(snapshot, question, Filters(article_id=(best,))))
+        beside = Filters(article_id=(best, rival))
+        two = signals(snapshot, searcher.rank(snapshot, question, beside))
+    assert found is not None
+    assert alone is not None
+    assert two is not None
+    whole, of_one = asdict(found), asdict(alone)
+    for name in NAMES:
+        if name not in MARGINS:
+            assert of_one[name] == pytest.approx(whole[name], abs=1e-6), name
+    assert alone.late_margin == pytest.approx(alone.late)
+    assert two.late == pytest.approx(found.late, abs=1e-6)
+
+
+def test_signals_say_what_they_are_named_for(archive: Archive) -> None:
+    sure = signals_of(archive, QUESTION)
+    assert sure is not None
+    with archive.snapshot() as snapshot:
+        ranking = Searcher(archive, encoder()).rank(snapshot, QUESTION)
+        weight = dict(ranking.weights)
+        place = int(ranking.order[0])
+        assert ranking.read[place].article.id == "n7"
+        rival = next(
+            at for at in ranking.order.tolist() if ranking.articles[at] != ranking.articles[place]
+        )
+        lexical = ranking.candidates.lexical
+        assert sure.late == pytest.approx(float(ranking.max_sims[place]))
+        by_hand = float(lexical[place] - lexical[rival]) / sum(weight.values())
+        assert sure.lexical_margin == pytest.approx(by_hand)
+        by_hand = float(ranking.max_sims[place] - ranking.max_sims[rival])
+        assert sure.late_margin == pytest.approx(by_hand)
+    assert sure.rarity == pytest.approx(sum(weight.values()) / len(weight))
+    assert sure.unknown == 0.0
+    there = {"warn", "place7"}  # "storm" is neither in its title nor in its text
+    assert sure.quoted == pytest.approx(sum(weight[term] for term in there) / sum(weight.values()))
+    assert sure.quoted <= sure.named <= 1
+
+
+def test_words_that_are_nowhere_are_unknown(archive: Archive) -> None:
+    half, nothing = signals_of(archive, "glacier xylophone"), signals_of(archive, "zebra quagga")
+    assert half is not None
+    assert nothing is not None
+    assert 0 < half.unknown < 1
+    assert (nothing.unknown, nothing.named, nothing.quoted) == (1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("question", ["???", "🦠", "who was it", "x" * 4000])
+def test_any_question_has_signals(question: str, archive: Archive) -> None:
+    found = signals_of(archive, question)
+    assert found is not None
+    assert all(abs(value) < 100 for value in asdict(found).values())
+
+
+def test_nothing_found_has_no_signals(archive: Archive, tmp_path: Path) -> None:
+    assert signals_of(archive, QUESTION, Filters(article_id=())) is None
+    with closing(Archive(tmp_path)) as empty:
+        assert signals_of(empty, QUESTION) is None
+
+
+def test_an_article_of_a_title_alone_has_signals(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, encoder(), Article("a", "Storm at the levee", ""))
+        found = signals_of(archive, "who warned of the storm")
+    assert found is not None
+    assert (found.covered, found.meaning) == (0.0, 0.0)
+    assert found.named > 0
+
+
+# In an answer
+
+
+def test_it_does_not_depend_on_how_many_are_asked_for(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(monkeypatch, {"late": 3.0, "late_margin": 5.0, "lexical_margin": 4.0, "rarity": -1.0})
+    searcher = Searcher(archive, encoder())
+    for question in QUESTIONS:
+        found = {searcher.ask(question, top_k=top_k).confidence for top_k in (1, 2, 5, 20, 100)}
+        assert len(found) == 1
+        assert None not in found
+        assert searcher.ask(question, token_budget=1).confidence in found
+
+
+def test_the_threshold_decides_whether_a_question_is_answered(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(monkeypatch, {"late": 0.7})
+    sure = Searcher(archive, encoder()).ask(QUESTION).confidence
+    assert sure is not None
+    for threshold, answered in ((0.0, True), (sure, True), (sure + 0.001, False), (1.0, False)):
+        answer = Searcher(archive, encoder(), threshold=threshold).ask(QUESTION)
+        assert answer.answered == answered
+        assert len(answer.citations) == 5
+        assert answer.confidence == sure
+    nothing = Searcher(archive, encoder(), threshold=0.0).ask(
+        QUESTION, filters=Filters(article_id=())
+    )
+    assert (nothing.answered, nothing.confidence) == (False, None)
+
+
+def test_another_model_has_no_confidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted(monkeypatch, {"late": 0.7})
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), news(1))
+        answer = Searcher(archive, FakeEncoder(), threshold=1.0).ask(QUESTION)
+    assert answer.confidence is None
+    assert answer.answered

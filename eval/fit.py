@@ -50,7 +50,7 @@ SAMPLED = 300
 
 PROJECTION = Path(__file__).parent.parent / "rag" / "projection.npz"
 
-SIGNALS = ("covered", "meaning", "kinds", "asked")
+SIGNALS = ("covered", "said", "meaning", "kinds", "asked")
 
 PENALTY = 1e-3
 

@@ -12,9 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
-from rag.rank import Ranking, Read
+from rag.rank import Ranking
 from rag.snapshot import Snapshot
 
 THRESHOLD = 0.5
@@ -23,32 +21,35 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the best citation has to say for itself, as numbers that need no other passage but the
-    margins: these are over the best citation of another article, or over 0 without one."""
+    """What the best citation has to say for itself, as numbers that need no other passage, but for
+    margins over the best citation of another article."""
 
-    late: float
-    covered: float
+    said: float
+    """Of its best sentence, as `meaning`: see rag.evidence."""
     meaning: float
     quoted: float
     """Part of the weight of the question's terms that stands in the quoted sentence."""
-    named: float
-    """The same of the passage and its title."""
-    weakest: float
-    """Mean similarity of the two words of the question that fit worst, of those that count."""
-    unknown: float
-    """Part of the weight of the question's terms that no passage of the archive has."""
-    rarity: float
-    """Mean weight of the question's terms."""
     late_margin: float
     lexical_margin: float
     """Of the lexical scores, each divided by the weight of the question's terms."""
 
 
-WEAKEST = 2
-"""So many words are looked at for `Signals.weakest`."""
+LATE_MARGIN, LEXICAL_MARGIN = 0.15, 0.5
+"""The greatest margins that count, which three in four right answers do not reach: a small archive
+of unlike articles has great ones for any question."""
 
-COEFFICIENTS: Mapping[str, float] = {}
-INTERCEPT = 0.0
+ALONE = (0.12, 0.32)
+"""The two margins where there is no other article: the median of right answers on SQuAD."""
+
+COEFFICIENTS: Mapping[str, float] = {
+    "said": 2.291,
+    "meaning": 6.042,
+    "quoted": 1.976,
+    "late_margin": 13.061,
+    "lexical_margin": 1.312,
+}
+INTERCEPT = -5.887
+"""Fitted to half of the questions of SQuAD, RealTimeQA and SciFact."""
 
 
 def confidence(signals: Signals) -> float:
@@ -75,24 +76,16 @@ def signals(snapshot: Snapshot, ranking: Ranking) -> Signals | None:
     if sentence is not None:
         base = best.passage.span.start
         quote = quote[sentence.start - base : sentence.end - base]
-    whole = f"{best.article.title}\n{best.passage.text}"
-    late, lexical = (
-        float(values[place]) - (float(values[rival]) if rival is not None else 0.0)
-        for values in (ranking.max_sims, found.lexical)
-    )
-    assert snapshot.lexical is not None
-    absent = sum(w for term, w in weights.items() if not snapshot.lexical.frequency(term))
+    late, lexical = ALONE
+    if rival is not None:
+        late = float(ranking.max_sims[place] - ranking.max_sims[rival])
+        lexical = float(found.lexical[place] - found.lexical[rival]) / weight
     return Signals(
-        late=float(ranking.max_sims[place]),
-        covered=sentence.covered if sentence else 0.0,
+        said=sentence.said if sentence else 0.0,
         meaning=sentence.meaning if sentence else 0.0,
         quoted=_part(quote, weights, snapshot),
-        named=_part(whole, weights, snapshot),
-        weakest=_weakest(best, ranking),
-        unknown=absent / weight,
-        rarity=weight / max(1, len(weights)),
-        late_margin=late,
-        lexical_margin=lexical / weight,
+        late_margin=min(late, LATE_MARGIN),
+        lexical_margin=min(lexical, LEXICAL_MARGIN),
     )
 
 
@@ -109,12 +102,3 @@ def _part(text: str, weights: Mapping[str, float], snapshot: Snapshot) -> float:
     there = {term.text for term in snapshot.analyzer.terms(text)}
     weight = sum(weights.values())
     return sum(w for term, w in weights.items() if term in there) / weight if weight else 0.0
-
-
-def _weakest(best: Read, ranking: Ranking) -> float:
-    assert ranking.asked is not None
-    part = ranking.asked.weights
-    if not len(part):
-        return 0.0
-    counting = best.alignment.greatest()[part >= part.max() / 2]
-    return float(np.sort(counting)[:WEAKEST].mean())

@@ -18,7 +18,7 @@ from rag.kind import ALSO, held, wanted
 from rag.rerank import Alignment
 from rag.types import EncodedQuestion, Floats, Kind, Mask, Numbers, Passage
 
-COVERED, MEANING, KINDS, ASKED = 1.498, 0.586, 0.280, 0.517
+COVERED, SAID, MEANING, KINDS, ASKED = 0.567, 0.917, 0.368, 0.280, 0.480
 """Weights in units of the ranking's score."""
 
 SHARPNESS = 7.58
@@ -67,6 +67,7 @@ class Sentence:
     start: int
     end: int
     covered: float
+    said: float
     meaning: float
     kinds: float
     asked: float
@@ -77,6 +78,7 @@ class Sentence:
         """How much speaks for it."""
         return (
             COVERED * self.covered
+            + SAID * self.said
             + MEANING * self.meaning
             + KINDS * self.kinds
             + ASKED * self.asked
@@ -108,6 +110,7 @@ def sentences(passage: Passage, alignment: Alignment, question: Asked) -> list[S
                 start,
                 end,
                 float(np.maximum(nearest, title) @ question.weights),
+                float(nearest @ question.weights),
                 float(alignment.whole[inside].mean()) if inside.any() else 0.0,
                 sum(kinds.values()) / max(1, len(question.wants)),
                 float(words.mean()) if len(words) else 0.0,

@@ -123,7 +123,7 @@ PLACES = COUNTRIES | REGIONS | CITIES
 PLACE_WORDS = _names("""
 airport, archipelago, avenue, basin, bay, beach, borough, bridge, canal, canyon, cape, castle,
 cathedral, channel, city, coast, colony, corridor, county, creek, crossing, delta, desert,
-district, empire, estuary, falls, forest, fort, glacier, gulf, harbor, harbour, heights, hill,
+district, empire, estuary, falls, forest, fort, gate, glacier, gulf, harbor, harbour, heights, hill,
 hills, island, islands, isle, isles, isthmus, kingdom, lake, lakes, mount, mountain, mountains,
 neighborhood, neighbourhood, oblast, ocean, palace, park, pass, peninsula, plain, plains, plateau,
 port, prefecture, prison, province, provinces, region, republic, reservoir, ridge, river, road,

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rag.archive import LOCK_TIMEOUT_S
+from rag.confidence import THRESHOLD
 from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
     lexical_weight: float = Field(
         default=LEXICAL_WEIGHT,
         description="Share of the words in a passage's score, the rest being the meaning's.",
+        ge=0,
+        le=1,
+    )
+    answer_threshold: float = Field(
+        default=THRESHOLD,
+        description="Confidence from which a question counts as answered.",
         ge=0,
         le=1,
     )

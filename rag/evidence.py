@@ -35,6 +35,12 @@ AS_WELL, TOGETHER = 0.3, 0.1
 one that holds a kind of answer which the others lack. On SQuAD a quote of one sentence holds the
 answer for .799, with the first at .3 for .830, in 1.2 sentences."""
 
+LEADING_WORDS = 3
+"""A question without its mark has its question word among so many first ones: "in which city"."""
+
+FRAGMENT_WORDS = 10
+"""Without either, it asks at most in so many words: "date of the coup in Niger"."""
+
 ALIGNED = 0.5
 """Similarity from which a word is shown as one that the question meant."""
 
@@ -90,8 +96,15 @@ def asked(question: str, encoded: EncodedQuestion, weights: Floats) -> Asked:
     wants = wanted(question)
     spans = [match.span() for match in _QUESTION_WORD.finditer(question)]
     words: Mask = np.array([span in spans for span in encoded.offsets], dtype=np.bool_)
-    is_question = bool(wants) or (bool(spans) and question.rstrip().endswith("?"))
-    return Asked(question.lower(), wants, is_question, weights, words)
+    return Asked(question.lower(), wants, _is_question(question, spans), weights, words)
+
+
+def _is_question(text: str, question_words: Sequence[tuple[int, int]]) -> bool:
+    """Whether it asks, and does not state: the "who" of "those who fled" asks for nobody."""
+    if not question_words:
+        return bool(wanted(text)) and len(text.split()) <= FRAGMENT_WORDS
+    first = len(text[: question_words[0][0]].split())
+    return text.rstrip().endswith("?") or first < LEADING_WORDS
 
 
 def sentences(passage: Passage, alignment: Alignment, question: Asked) -> list[Sentence]:

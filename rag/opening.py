@@ -49,6 +49,7 @@ def searcher(settings: Settings) -> Iterator[Searcher]:
             opened,
             encoder,
             lexical_weight=settings.lexical_weight,
+            threshold=settings.answer_threshold,
             question_characters=settings.max_question_characters,
         )
         with show.waiting("Loading the model"):

@@ -32,6 +32,11 @@ READ = 10
 """Passages whose sentences are looked at; the answer is hardly ever in a later one."""
 
 
+BESIDE_SENTENCES = 3.0
+"""Factor of the boosts where sentences add to the score, which then spreads more. On one half of
+RealTimeQA's questions nDCG@10 is .802 with 1, .822 with 2, .828 with 3 and .834 with 6."""
+
+
 class Stopwatch:
     """Milliseconds by stage."""
 
@@ -117,7 +122,8 @@ def rank(
         if reranked.asked and reranked.asked.is_question:
             for place, each in read.items():
                 # Never less than nothing, or what was not read would pass what was.
-                understood[place] += max([0.0, *(s.score for s in each.found)])
+                said = max([0.0, *(sentence.score for sentence in each.found)])
+                understood[place] += said + (BESIDE_SENTENCES - 1) * boosts[place]
         order = _order(found, understood)
     return Ranking(
         question,

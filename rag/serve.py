@@ -44,6 +44,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         encoder or load_encoder(settings.model),
         _limits(settings),
         lexical_weight=settings.lexical_weight,
+        answer_threshold=settings.answer_threshold,
         passage_tokens=settings.passage_tokens,
     )
     hosts = own_names(settings.host, settings.allowed_hosts)

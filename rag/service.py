@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from rag import days
 from rag.archive import Archive
+from rag.confidence import THRESHOLD
 from rag.errors import NotReady, RagError
 from rag.ingest import fingerprint, passage_budget
 from rag.metrics import Metrics
@@ -42,6 +43,7 @@ class Service:
         limits: Limits,
         *,
         lexical_weight: float,
+        answer_threshold: float = THRESHOLD,
         passage_tokens: int | None,
     ) -> None:
         """Raises IndexMismatch if the archive was built with anything else than this."""
@@ -54,6 +56,7 @@ class Service:
             archive,
             encoder,
             lexical_weight=lexical_weight,
+            threshold=answer_threshold,
             question_characters=limits.question_characters,
         )
         self._loaded: Future[None] = Future()

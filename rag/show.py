@@ -30,6 +30,9 @@ def answer(result: Answer) -> None:
     _read_as(result)
     if not result.citations:
         out.print(_nothing(result, "this question"))
+    elif not result.answered:
+        sure = f" ({result.confidence:.0%} sure)" if result.confidence is not None else ""
+        out.print(f"The archive may not hold the answer{sure}. The nearest there is:\n")
     for citation in result.citations:
         _citation(citation)
     _undated_note(result.undated)

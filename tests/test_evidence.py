@@ -78,6 +78,12 @@ def question(text: str, *weights: float) -> Asked:
     return asked(text, encoded, np.array(parts, np.float32))
 
 
+def sentence(start: int, *, holds: frozenset[Kind] = frozenset(), **signals: float) -> Sentence:
+    """Two characters of which nothing else is said than this."""
+    said = dict.fromkeys(("covered", "said", "meaning", "kinds", "asked"), 0.0) | signals
+    return Sentence(start, start + 2, holds=holds, **said)
+
+
 # How a question is read
 
 
@@ -114,9 +120,11 @@ def test_a_word_of_the_question_is_covered_by_the_sentence_or_the_title() -> Non
     assert [(each.start, each.end) for each in found] == list(NEWS.span.sentences)
     by_hand = [0.25 * 0.5 + 0.75 * 0.6, 0.25 * 0.8 + 0.75 * 0.6, 0.25 * 0.5 + 0.75 * 0.7]
     assert [each.covered for each in found] == pytest.approx(by_hand)
+    said = [0.25 * 0.2 + 0.75 * 0.1, 0.25 * 0.8, 0.75 * 0.7]
+    assert [each.said for each in found] == pytest.approx(said)
     bare = sentences(NEWS, alignment(NEWS, near, title=""), question("warn flood", 0.25, 0.75))
-    by_hand = [0.25 * 0.2 + 0.75 * 0.1, 0.25 * 0.8, 0.75 * 0.7]
-    assert [each.covered for each in bare] == pytest.approx(by_hand)
+    assert [each.covered for each in bare] == pytest.approx(said)
+    assert [each.said for each in bare] == pytest.approx(said)
 
 
 def test_nothing_near_covers_nothing_and_never_less() -> None:
@@ -165,12 +173,13 @@ def test_without_a_kind_asked_for_none_is_held() -> None:
 
 
 def test_a_score_rises_with_each_signal() -> None:
-    plain = Sentence(0, 9, 0.5, 0.5, 0.5, 0.5)
+    plain = sentence(0, covered=0.5, said=0.5, meaning=0.5, kinds=0.5, asked=0.5)
     assert replace(plain, covered=0.6).score > plain.score
+    assert replace(plain, said=0.6).score > plain.score
     assert replace(plain, meaning=0.6).score > plain.score
     assert replace(plain, kinds=0.6).score > plain.score
     assert replace(plain, asked=0.6).score > plain.score
-    assert Sentence(0, 9, 0.0, 0.0, 0.0, 0.0).score == 0.0
+    assert sentence(0).score == 0.0
 
 
 def test_a_passage_without_a_sentence_has_none() -> None:
@@ -185,7 +194,9 @@ def test_a_passage_without_a_sentence_has_none() -> None:
 def test_a_passage_without_words_has_no_signals() -> None:
     marks = passage("...", "!!!")
     found = sentences(marks, alignment(marks, {}, title=""), question(""))
-    assert [(each.covered, each.meaning, each.asked) for each in found] == [(0.0, 0.0, 0.0)] * 2
+    assert [(each.covered, each.said, each.meaning, each.asked) for each in found] == [
+        (0.0,) * 4
+    ] * 2
 
 
 # Words that are shown
@@ -290,7 +301,7 @@ def ranked(*scores: float, holds: Mapping[int, frozenset[Kind]] | None = None) -
     for at, score in enumerate(scores):
         start = START + at * 3
         kinds = (holds or {}).get(at, frozenset())
-        made.append(Sentence(start, start + 2, score, 0.0, 0.0, 0.0, kinds))
+        made.append(sentence(start, covered=score, holds=kinds))
     return made
 
 

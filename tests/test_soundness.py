@@ -161,6 +161,59 @@ def test_a_changed_encoding_is_named(archive: Archive, column: str, value: objec
     assert "encoding 2 has changed" in problems(archive, "library.db")
 
 
+CODES_OF_2 = (
+    "SELECT t.encoding, codes, places FROM token_vectors t JOIN passage p USING (encoding)"
+    " JOIN article a ON a.number = p.article WHERE a.id = 'n2' ORDER BY p.number LIMIT 1"
+)
+
+
+@pytest.mark.parametrize("part", ["codes", "places"])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_flipped_bit_in_token_vectors_is_named(archive: Archive, part: str, bit: int) -> None:
+    ((number, codes, places),) = sql(archive.folder, CODES_OF_2)
+    assert len(codes) > len(places) > 16
+    # They stand one behind the other; places alone may be those of another passage too.
+    offset = 5 + (len(places) if part == "codes" else 0)
+    flip_in_file(archive.folder / "library.db", places + codes, offset, bit)
+    named = f"the token vectors of encoding {number} have changed"
+    assert problems(archive, "library.db") == [named]
+
+
+@pytest.mark.parametrize("column", ["codes", "places"])
+@pytest.mark.parametrize("value", ["x''", "substr(codes, 2)", "zeroblob(length(places))"])
+def test_changed_token_vectors_are_named(archive: Archive, column: str, value: str) -> None:
+    sql(archive.folder, f"UPDATE token_vectors SET {column} = {value} WHERE encoding = 2")
+    named = ["the token vectors of encoding 2 have changed"]
+    assert problems(archive, "library.db") == named
+
+
+def test_token_vectors_of_another_encoding_are_named(archive: Archive) -> None:
+    sql(archive.folder, "UPDATE token_vectors SET encoding = -encoding WHERE encoding IN (1, 2)")
+    sql(archive.folder, "UPDATE token_vectors SET encoding = 3 + encoding WHERE encoding < 0")
+    assert problems(archive, "library.db") == [
+        f"the token vectors of encoding {number} have changed" for number in (1, 2)
+    ]
+
+
+def test_missing_token_vectors_are_named(archive: Archive) -> None:
+    sql(archive.folder, "DELETE FROM token_vectors WHERE encoding IN (1, 3)")
+    assert problems(archive, "library.db") == [
+        f"encoding {number} has no token vectors" for number in (1, 3)
+    ]
+
+
+@pytest.mark.parametrize("value", ["x'01'", "substr(places, 1, 8)", "zeroblob(length(places) - 4)"])
+def test_token_vectors_of_another_size_are_damage_to_a_reader(archive: Archive, value: str) -> None:
+    sql(archive.folder, f"UPDATE token_vectors SET places = {value} WHERE encoding = 2")
+
+    def read() -> None:
+        with archive.snapshot() as snapshot:
+            snapshot.token_vectors(np.flatnonzero(snapshot.columns.alive).tolist())
+
+    with pytest.raises(ArchiveDamaged, match=r"token vectors of passage \d+ have changed"):
+        read()
+
+
 @pytest.mark.parametrize("column", ['"end"', "start", "tokens", "sentences", "article"])
 def test_a_changed_passage_is_named(archive: Archive, column: str) -> None:
     changed = "replace(sentences, '0', '1')" if column == "sentences" else f"{column} + 1"

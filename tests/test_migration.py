@@ -1,0 +1,172 @@
+"""Archives of format 1, which have no token vectors: opened, asked, added to, sound."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag import confidence
+from rag import searcher as searcher_module
+from rag.archive import Archive
+from rag.confidence import Signals
+from rag.encode import DEFAULT_MODEL
+from rag.schema import FORMAT, MIGRATIONS, manifest_checksum
+from rag.searcher import Searcher
+from rag.types import Article, Citation
+from tests.fakes import FakeEncoder, add, assert_holds
+
+QUESTION = "who warned of the storm at town2 and when"
+
+
+def news(number: int) -> Article:
+    text = f"Mayor{number} warned of the storm. It hit town{number} on 3 May. Nobody was hurt."
+    return Article(id=f"n{number}", title=f"Storm {number}", text=text)
+
+
+NEWS = [news(number) for number in range(4)]
+TEXTS = {article.id: article.text for article in NEWS}
+
+
+def sql(folder: Path, statement: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def schema(connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+def to_format_1(folder: Path) -> None:
+    """Take back what format 2 brought, so that the file is as it was then."""
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        for statement in (
+            "DROP TRIGGER encoding_gone",
+            "DROP TABLE token_vectors",
+            "DELETE FROM manifest WHERE key = 'projection'",
+        ):
+            connection.execute(statement)
+        entries = dict(connection.execute("SELECT key, value FROM manifest").fetchall())
+        if "checksum" in entries:
+            connection.execute(
+                "UPDATE manifest SET value = ? WHERE key = 'checksum'",
+                (manifest_checksum(entries),),
+            )
+        connection.execute("PRAGMA user_version = 1")
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as first:
+            first.executescript(MIGRATIONS[0])
+            assert schema(connection) == schema(first)
+
+
+@pytest.fixture(name="built", scope="module")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "index"
+    with closing(Archive(folder)) as archive:
+        add(archive, FakeEncoder(), *NEWS)
+    to_format_1(folder)
+    return folder
+
+
+@pytest.fixture(name="archive")
+def _archive(built: Path, tmp_path: Path) -> Iterator[Archive]:
+    """An archive of format 1 that nobody has opened since."""
+    folder = Path(shutil.copytree(built, tmp_path / "index"))
+    assert sql(folder, "PRAGMA user_version") == [(1,)]
+    with closing(Archive(folder)) as archive:
+        yield archive
+
+
+def test_it_opens_and_holds_what_it_held(archive: Archive) -> None:
+    before = sql(archive.folder, "SELECT * FROM encoding ORDER BY number")
+    assert_holds(archive.folder, NEWS)
+    assert sql(archive.folder, "PRAGMA user_version") == [(FORMAT,)]
+    assert sql(archive.folder, "SELECT * FROM encoding ORDER BY number") == before
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        for step in MIGRATIONS:
+            new.executescript(step)
+        with closing(sqlite3.connect(archive.folder / "library.db")) as migrated:
+            assert schema(migrated) == schema(new)
+
+
+def test_checking_it_first_finds_no_fault(archive: Archive) -> None:
+    assert archive.check() == []
+    assert archive.rebuild() == 1
+    assert archive.check() == []
+
+
+def test_it_answers_by_two_signals(archive: Archive) -> None:
+    searcher = Searcher(archive, FakeEncoder())
+    answer = searcher.ask(QUESTION, top_k=10)
+    assert len(answer.citations) > 4
+    assert answer.answered
+    assert answer.confidence is None
+    for citation in answer.citations:
+        assert citation.hit.scores.late is None
+        assert TEXTS[citation.hit.article.id][citation.start : citation.end] == citation.quote
+    assert {citation.hit.article.id for citation in answer.citations} == TEXTS.keys()
+    assert any(citation.highlights for citation in answer.citations)
+    assert searcher.search(QUESTION, top_k=10).hits == tuple(c.hit for c in answer.citations)
+    with archive.snapshot() as snapshot:
+        ranking = searcher.rank(snapshot, QUESTION)
+    assert ranking.late.tolist() == ranking.fused.tolist()
+
+
+def test_it_has_no_confidence_even_where_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coefficients = dict.fromkeys(Signals.__annotations__, 1.0)
+    monkeypatch.setattr(confidence, "COEFFICIENTS", coefficients)
+    monkeypatch.setattr(searcher_module, "COEFFICIENTS", coefficients)
+    encoder = FakeEncoder(name=DEFAULT_MODEL)
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, encoder, *NEWS)
+        assert Searcher(archive, encoder).ask(QUESTION).confidence is not None
+    to_format_1(tmp_path)
+    with closing(Archive(tmp_path)) as archive:
+        answer = Searcher(archive, encoder, threshold=1.0).ask(QUESTION)
+    assert answer.confidence is None
+    assert answer.answered
+
+
+def test_it_can_be_added_to_and_removed_from(archive: Archive) -> None:
+    encoder = FakeEncoder()
+    report = add(archive, encoder, *NEWS, news(7))
+    assert (report.added, report.unchanged) == (1, len(NEWS))
+    assert encoder.passages_encoded == report.passages
+    assert_holds(archive.folder, [*NEWS, news(7)])
+    new = sql(archive.folder, "SELECT count(*) FROM token_vectors")[0][0]
+    assert new == report.passages
+    archive.remove(["n7", "n0"])
+    assert sql(archive.folder, "SELECT count(*) FROM token_vectors") == [(0,)]
+    assert_holds(archive.folder, NEWS[1:])
+    late = [c.hit.scores.late for c in Searcher(archive, encoder).ask(QUESTION).citations]
+    assert set(late) == {None}
+
+
+def test_an_archive_of_before_its_first_article_becomes_a_new_one(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        archive.recover()
+    to_format_1(tmp_path)
+    with closing(Archive(tmp_path)) as archive:
+        assert archive.check() == []
+        add(archive, FakeEncoder(), *NEWS)
+        answer = Searcher(archive, FakeEncoder()).ask(QUESTION)
+        assert all(citation.hit.scores.late is not None for citation in answer.citations)
+    assert_holds(tmp_path, NEWS)
+
+
+def test_many_may_open_it_at_once(archive: Archive) -> None:
+    def ask(_: int) -> tuple[Citation, ...]:
+        with closing(Archive(archive.folder)) as other:
+            return Searcher(other, FakeEncoder()).ask(QUESTION).citations
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert answers == [ask(8)] * 8
+    assert_holds(archive.folder, NEWS)

@@ -99,7 +99,11 @@ def test_question_words_and_what_they_want() -> None:
     ("text", "is_question"),
     [
         ("harbour warning", False),
-        ("what the harbour is like", False),
+        ("what the harbour is like", True),
+        ("in which harbour", True),
+        ("they warned those who sailed from the harbour.", False),
+        ("name of the general", True),
+        ("name of the general, they say, is not known to any of the papers", False),
         ("What is the harbour like?", True),
         ("who warned the harbour", True),
         ("was the harbour warned?", False),

@@ -99,7 +99,12 @@ def test_question_words_and_what_they_want() -> None:
     ("text", "is_question"),
     [
         ("harbour warning", False),
-        ("what the harbour is like", False),
+        ("what the harbour is like", True),
+        ("tell me who warned the harbour", True),
+        ("date of the warning in Oslo", True),
+        (f"the date of the warning {'to everybody ' * 9}", False),
+        (f"{'The harbour spoke. ' * 9} It thanked those who fled", False),
+        (f"{'The harbour spoke. ' * 9} It thanked those who fled?", True),
         ("What is the harbour like?", True),
         ("who warned the harbour", True),
         ("was the harbour warned?", False),

@@ -174,7 +174,8 @@ def _origin(article: ArticleHead) -> str:
 
 def _numbers(hit: Hit) -> str:
     scores = hit.scores
-    return f"score {hit.score:.3f} (words {scores.lexical:.2f}, meaning {scores.dense:.2f})"
+    late = "" if scores.late is None else f", word by word {scores.late:.2f}"
+    return f"score {hit.score:.2f} (words {scores.lexical:.2f}, meaning {scores.dense:.2f}{late})"
 
 
 def _seen_note(result: Answer | SearchResult) -> None:

@@ -42,6 +42,8 @@ WRAP_WIDTHS = range(40, 121)
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _CLAUSE_END = re.compile(r"[;:,.!?)\]—–](?=\s)|[。、，；：！？]")
 _SPACE = re.compile(r"\s+")
+# sentencex 1.0.32 panics on "A\u00a0.-": it takes every space for one byte.
+_PLAIN_SPACES = {code: " " for code in range(0x80, 0x3001) if chr(code).isspace()}
 _CONTINUE = ("Mn", "Mc", "Me", "Cf", "Sk")
 
 
@@ -125,7 +127,8 @@ def _segmented(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         if end - start > SEGMENT_CHARACTERS:
             half = SEGMENT_CHARACTERS // 2
             stop = _best_boundary(text, start + half, start + SEGMENT_CHARACTERS)
-        found = [each["end_index"] for each in get_sentence_boundaries("en", text[start:stop])]
+        plain = text[start:stop].translate(_PLAIN_SPACES)
+        found = [each["end_index"] for each in get_sentence_boundaries("en", plain)]
         if stop < end and len(found) > 1:
             found.pop()  # it may go on
         for left, right in pairwise([0, *found]):

@@ -143,10 +143,22 @@ def kinds_held(text: str, question: Asked) -> dict[Kind, float]:
     for wants in question.wants:
         for kind in (wants, *ALSO.get(wants, ())):
             spans = kinds.get(kind, ())
-            if any(text[start:end].lower() not in question.lower for start, end in spans):
+            if not all(_says(question.lower, text[start:end].lower()) for start, end in spans):
                 worth[wants] = 1.0 if kind == wants else ALSO_PART
                 break
     return worth
+
+
+def _says(question: str, words: str) -> bool:
+    """Whether a question has these words, and not in a longer number: 2024 does not say 20."""
+    at = question.find(words)
+    while at >= 0:
+        before, behind = question[max(0, at - 1) : at], question[at + len(words) :][:1]
+        longer = (before + words[:1], words[-1:] + behind)
+        if not any(len(pair) == 2 and pair.isdigit() for pair in longer):
+            return True
+        at = question.find(words, at + 1)
+    return False
 
 
 def aligned_words(passage: Passage, alignment: Alignment, question: Asked) -> list[tuple[int, int]]:

@@ -94,8 +94,10 @@ def random_projection(dimension: int) -> Projection:
     As many as `dimension` has, 256 at most, and a multiple of four.
     """
     directions = min(DIRECTIONS, max(PER_BYTE, dimension // PER_BYTE * PER_BYTE))
-    drawn = np.random.default_rng(0).normal(size=(max(dimension, directions), directions))
-    basis = np.linalg.qr(drawn)[0][:dimension].astype(np.float32)
+    # RandomState's stream never changes, and with the signs of R the factors are unique.
+    drawn = np.random.RandomState(0).normal(size=(max(dimension, directions), directions))
+    turned, triangle = np.linalg.qr(drawn)
+    basis = (turned * np.sign(np.diag(triangle)))[:dimension].astype(np.float32)
     spread = np.full(directions, dimension**-0.5, dtype=np.float32)
     return Projection(np.zeros(dimension, dtype=np.float32), basis, spread)
 

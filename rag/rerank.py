@@ -110,8 +110,10 @@ def first_copies(
         # Others that the lexical score does not tell apart may stand between two copies.
         originals = alike[float(lexical[place]), len(words.places)]
         for earlier in originals:
-            apart = np.abs(words.greatest() - alignments[earlier].greatest()).max(initial=0.0)
-            if abs(dense[place] - dense[earlier]) < COPY_COSINE and apart < COPY_SIMILARITY:
+            if abs(dense[place] - dense[earlier]) >= COPY_COSINE:
+                continue
+            apart = np.abs(words.greatest() - alignments[earlier].greatest())
+            if apart.max(initial=0.0) < COPY_SIMILARITY:
                 first[place] = earlier
                 break
         else:

@@ -74,6 +74,7 @@ def check(text: str, spans: Sequence[Span], limit: int) -> None:
 
 
 @given(ANY_TEXT, st.integers(1, 12), st.integers(0, 12), COUNTERS)
+@example("A\u3000.-", 1, 0, words)  # the segmenter took the space for one byte
 @example("1。", 1, 0, words)  # the only place to cut after a clause was the end of the text
 def test_spans_hold_every_word_once_in_order_and_within_the_limit(
     text: str, budget: int, more: int, count: Counter

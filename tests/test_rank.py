@@ -13,7 +13,7 @@ import pytest
 from rag.archive import Archive
 from rag.fuse import LEXICAL_WEIGHT, convex
 from rag.interpret import boost
-from rag.rank import READ, Ranking, Stopwatch, read_closely
+from rag.rank import BESIDE_SENTENCES, READ, Ranking, Stopwatch, read_closely
 from rag.rerank import RERANKED, align, combined, first_copies, max_sim, word_weights
 from rag.searcher import Searcher
 from rag.snapshot import Snapshot
@@ -146,6 +146,25 @@ def test_a_question_is_answered_by_what_its_best_sentence_says(
         assert [(each.start, each.end) for each in read.found] == list(read.passage.span.sentences)
     others = [place for place in range(len(ranking.candidates)) if place not in ranking.read]
     assert ranking.understood[others].tolist() == ranking.late[others].tolist()
+
+
+def test_a_period_counts_beside_what_sentences_say(snapshot: Snapshot, archive: Archive) -> None:
+    ranking = ranked(snapshot, archive, f"{ASKING} in March 2025")
+    columns, articles, found = snapshot.columns, ranking.articles, ranking.candidates
+    of_source = np.zeros(len(articles), dtype=np.bool_)
+    gains = boost(
+        ranking.question.interpreted, columns.first[articles], columns.last[articles], of_source
+    )
+    boosted = order(ranking, ranking.fused + gains)[:RERANKED]
+    mixed = combined(
+        found.lexical, found.dense, ranking.max_sims[boosted], np.array(boosted, np.int64)
+    )
+    plain = dict(zip(boosted, mixed.tolist(), strict=True))
+    assert any(gains[place] for place in ranking.read)
+    for place, read in ranking.read.items():
+        said = max(each.score for each in read.found)
+        by_hand = plain[place] + BESIDE_SENTENCES * gains[place] + said
+        assert ranking.understood[place] == pytest.approx(by_hand, abs=0.01)  # copies share theirs
 
 
 def test_words_that_ask_nothing_leave_the_order(snapshot: Snapshot, archive: Archive) -> None:

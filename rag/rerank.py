@@ -142,6 +142,7 @@ def followed(before: Floats, top: Numbers, scores: Floats) -> Floats:
         # Equal scores go by number, so that equal would not be behind.
         least = float(np.nextafter(scores.min(), np.float32(-np.inf)))
         if greatest > least:
-            after[others] = np.minimum(after[others] * (max(least, 0.0) / greatest), least)
+            after[others] += np.float32(least - greatest)
+            after[others] = np.minimum(after[others], np.float32(least))
     after[top] = scores
     return after

@@ -217,6 +217,8 @@ def _labelled(collection: Collection, half: int) -> Iterator[tuple[Signals, bool
             if found is None:
                 continue
             read = ranking.read[int(ranking.order[0])]
+            if not read.found:
+                continue
             best = max(read.found, key=lambda each: each.score)
             base = read.passage.span.start
             text = read.passage.text[best.start - base : best.end - base]

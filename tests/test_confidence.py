@@ -18,8 +18,7 @@ from rag.archive import Archive
 from rag.confidence import (
     ALONE,
     COEFFICIENTS,
-    LATE_MARGIN,
-    LEXICAL_MARGIN,
+    RIVAL,
     THRESHOLD,
     Signals,
     confidence,
@@ -146,11 +145,12 @@ def test_signals_are_those_of_the_best_sentence_and_of_its_lead(archive: Archive
         place = int(ranking.order[0])
         best, weight = ranking.read[place], ranking.weights
         assert best.article.id == "n7"
-        rival = next(
-            at for at in ranking.order.tolist() if ranking.articles[at] != ranking.articles[place]
+        # Each article of these has one passage.
+        others = [at for at in ranking.order.tolist() if at != place]
+        late, lexical = (
+            float(scores[place]) - sorted((float(scores[at]) for at in others), reverse=True)[4]
+            for scores in (ranking.max_sims, ranking.candidates.lexical)
         )
-        lexical = float(ranking.candidates.lexical[place] - ranking.candidates.lexical[rival])
-        late = float(ranking.max_sims[place] - ranking.max_sims[rival])
     sentence = max(best.found, key=lambda each: each.score)
     assert found is not None
     assert (found.said, found.meaning) == (sentence.said, sentence.meaning)
@@ -162,8 +162,49 @@ def test_signals_are_those_of_the_best_sentence_and_of_its_lead(archive: Archive
     assert "storm" not in text
     total = sum(weight.values())
     assert found.quoted == pytest.approx(sum(weight[term] for term in there) / total)
-    assert found.late_margin == pytest.approx(min(late, LATE_MARGIN))
-    assert found.lexical_margin == pytest.approx(min(lexical / total, LEXICAL_MARGIN))
+    assert RIVAL == 5
+    assert found.late_margin == pytest.approx(late, abs=1e-6)
+    assert found.lexical_margin == pytest.approx(lexical / total, abs=1e-6)
+
+
+def test_copies_of_the_best_take_nothing_from_its_margins(tmp_path: Path) -> None:
+    copies = [replace(news(7), id=f"copy{number}", source="Agency") for number in range(3)]
+    found = []
+    for folder, more in (("once", []), ("copied", copies)):
+        with closing(Archive(tmp_path / folder)) as archive:
+            made = [*(news(number) for number in range(0, 40, 4)), news(7), *more]
+            add(archive, encoder(), *made, passage_tokens=100)
+            found.append(signals_of(archive, "who warned at place7"))
+    once, copied = found
+    assert once is not None
+    assert copied is not None
+    assert copied.late_margin == pytest.approx(once.late_margin, abs=0.05)
+    assert copied.late_margin > 0.2
+
+
+def test_a_title_without_a_text_can_answer(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, encoder(), Article(id="t", title="Mayor7 warned of the storm", text=""))
+        found = signals_of(archive, "who warned of the storm")
+    assert found is not None
+    assert found.quoted == pytest.approx(1.0)
+    assert found.said > 0.5
+
+
+def test_words_that_name_a_day_need_not_be_quoted(archive: Archive) -> None:
+    question = "who warned at place7 in March 2025"
+    with archive.snapshot() as snapshot:
+        ranking = Searcher(archive, encoder()).rank(snapshot, question)
+        found = signals(snapshot, ranking)
+        best = ranking.read[int(ranking.order[0])]
+    wanted = {term: w for term, w in ranking.weights.items() if term not in ("march", "2025")}
+    assert len(wanted) == len(ranking.weights) - 2
+    sentence = max(best.found, key=lambda each: each.score)
+    base = best.passage.span.start
+    text = best.passage.text[sentence.start - base : sentence.end - base].lower()
+    there = sum(weight for term, weight in wanted.items() if term in text)
+    assert found is not None
+    assert found.quoted == pytest.approx(there / sum(wanted.values()))
 
 
 def test_nothing_of_words_that_are_nowhere_is_quoted(archive: Archive) -> None:
@@ -185,14 +226,6 @@ def test_nothing_found_has_no_signals(archive: Archive, tmp_path: Path) -> None:
     assert signals_of(archive, QUESTION, Filters(article_id=())) is None
     with closing(Archive(tmp_path)) as empty:
         assert signals_of(empty, QUESTION) is None
-
-
-def test_an_article_of_a_title_alone_has_signals(tmp_path: Path) -> None:
-    with closing(Archive(tmp_path)) as archive:
-        add(archive, encoder(), Article("a", "Storm at the levee", ""))
-        found = signals_of(archive, "who warned of the storm")
-    assert found is not None
-    assert (found.said, found.meaning) == (0.0, 0.0)
 
 
 # In an answer

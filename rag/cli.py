@@ -197,6 +197,11 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
     rows += [("model", model), *((f"{part} on disk", show.size(n)) for part, n in sizes.items())]
     show.pairs(rows)
+    if articles and "projection" not in manifest:
+        show.err.print(
+            "This archive was built before there were token vectors: it answers by words and "
+            "passage vectors alone, without confidence. Build it anew to have them."
+        )
 
 
 @app.command()

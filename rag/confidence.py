@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rag.evidence import title_alone
-from rag.rank import Ranking
+from rag.rank import Ranking, content
 from rag.snapshot import Snapshot
 from rag.types import Floats
 
@@ -72,7 +72,7 @@ def signals(snapshot: Snapshot, ranking: Ranking) -> Signals | None:
     best = ranking.read.get(place)
     if best is None:
         return None
-    weights = _to_be_found(snapshot, ranking)
+    weights = content(snapshot, ranking.question, ranking.weights)
     weight = sum(ranking.weights.values()) or 1.0
     sentence = max(best.found, key=lambda each: each.score, default=None) or title_alone(
         best.alignment, ranking.asked
@@ -100,15 +100,6 @@ def _margin(ranking: Ranking, place: int, scores: Floats, alone: float) -> float
     if len(others) < RIVAL:
         return alone
     return float(scores[place]) - sorted(others.values(), reverse=True)[RIVAL - 1]
-
-
-def _to_be_found(snapshot: Snapshot, ranking: Ranking) -> dict[str, float]:
-    """The weights of the question's terms without those that name a day or a source, which need
-    not stand in the text."""
-    read = ranking.question.interpreted
-    said = [*(each.text for each in read.periods), *(each.text for each in read.sources)]
-    cues = {term.text for text in said for term in snapshot.analyzer.terms(text)}
-    return {term: weight for term, weight in ranking.weights.items() if term not in cues}
 
 
 def _part(text: str, weights: Mapping[str, float], snapshot: Snapshot) -> float:

@@ -159,6 +159,17 @@ def read_closely(snapshot: Snapshot, ranking: Ranking, places: Sequence[int]) ->
     }
 
 
+def content(
+    snapshot: Snapshot, question: Question, weights: Mapping[str, float]
+) -> dict[str, float]:
+    """The weights of the question's terms without those that name a day or a source, which need
+    not stand in the text."""
+    read = question.interpreted
+    said = [*(each.text for each in read.periods), *(each.text for each in read.sources)]
+    cues = {term.text for text in said for term in snapshot.analyzer.terms(text)}
+    return {term: weight for term, weight in weights.items() if term not in cues}
+
+
 @dataclass(frozen=True, slots=True)
 class _Reranked:
     late: Floats
@@ -187,7 +198,7 @@ def _reranked(
         return _Reranked(fused, boosted, max_sims, None, {})
     alignments = align(question.encoded, [vectors[number] for number in numbers])
     terms = snapshot.analyzer.terms(question.text)
-    word_part = word_weights(question.encoded, terms, weights)
+    word_part = word_weights(question.encoded, terms, content(snapshot, question, weights))
     first = first_copies(np.array(numbers), found.lexical[places], found.dense[places], alignments)
     max_sims[places] = max_sim(alignments, word_part)[first]
     first_place = np.arange(len(found))

@@ -188,6 +188,16 @@ def test_status_counts(rag: Any, story: Path) -> None:
     assert "articles" in rag("status").out
 
 
+def test_status_says_what_an_archive_of_before_lacks(rag: Any, story: Path, tmp_path: Path) -> None:
+    rag("add", str(story))
+    assert "token vectors" not in rag("status").err
+    (file,) = tmp_path.rglob("library.db")
+    with sqlite3.connect(file) as library:
+        library.execute("DELETE FROM manifest WHERE key = 'projection'")
+    library.close()
+    assert "Build it anew" in rag("status").err
+
+
 def test_check_names_a_fault_and_rebuild_mends_a_derived_one(
     rag: Any, story: Path, tmp_path: Path
 ) -> None:

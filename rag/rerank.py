@@ -72,8 +72,9 @@ def word_weights(
 ) -> Floats:
     """How much each word of the question counts: shape (words,), the sum 1 (0 without words).
 
-    It is the square root of the weight of its term: the idf itself gives rare words so much that
-    long articles lose, and equal weights lose on abstracts, where a few rare words decide.
+    It is the square root of the weight of its term. On half of five collections' questions that was
+    best in the mean (nDCG@10 .752; the idf itself .750, equal weights .744): equal weights lose .02
+    on news articles, the idf .01 on SciFact's claims.
     """
     found = [
         max(

@@ -12,7 +12,7 @@ from typing import Self
 
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
-from rag.confidence import COEFFICIENTS, THRESHOLD, confidence, signals
+from rag.confidence import THRESHOLD, confidence, signals
 from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
 from rag.evidence import aligned_words, best_run
@@ -211,7 +211,7 @@ class Searcher:
 
     def _confidence(self, snapshot: Snapshot, ranking: Ranking) -> float | None:
         """None where nothing is found, and for signals that the model of it was not fitted to."""
-        if self._encoder.name != DEFAULT_MODEL or not COEFFICIENTS:
+        if self._encoder.name != DEFAULT_MODEL:
             return None
         found = signals(snapshot, ranking)
         return None if found is None else round(confidence(found), 4)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import confidence as module
-from rag import searcher as searcher_module
 from rag.archive import Archive
 from rag.confidence import (
     ALONE,
@@ -66,7 +65,6 @@ def fitted(monkeypatch: pytest.MonkeyPatch, coefficients: dict[str, float]) -> N
     every = dict.fromkeys(NAMES, 0.0) | coefficients
     monkeypatch.setattr(module, "COEFFICIENTS", every)
     monkeypatch.setattr(module, "INTERCEPT", 0.0)
-    monkeypatch.setattr(searcher_module, "COEFFICIENTS", every)
 
 
 # What it is made of

@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from rag import confidence
-from rag import searcher as searcher_module
 from rag.archive import Archive
-from rag.confidence import Signals
 from rag.encode import DEFAULT_MODEL
 from rag.schema import FORMAT, MIGRATIONS, manifest_checksum
 from rag.searcher import Searcher
@@ -117,12 +114,7 @@ def test_it_answers_by_two_signals(archive: Archive) -> None:
     assert ranking.late.tolist() == ranking.fused.tolist()
 
 
-def test_it_has_no_confidence_even_where_that_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    coefficients = dict.fromkeys(Signals.__annotations__, 1.0)
-    monkeypatch.setattr(confidence, "COEFFICIENTS", coefficients)
-    monkeypatch.setattr(searcher_module, "COEFFICIENTS", coefficients)
+def test_it_has_no_confidence_even_where_that_is_known(tmp_path: Path) -> None:
     encoder = FakeEncoder(name=DEFAULT_MODEL)
     with closing(Archive(tmp_path)) as archive:
         add(archive, encoder, *NEWS)

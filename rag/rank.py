@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rag.cite import term_weights
-from rag.evidence import Asked, Sentence, asked, sentences
+from rag.evidence import Asked, Sentence, asked, best_run, sentences
 from rag.fuse import convex
 from rag.interpret import boost
 from rag.lexical import Scope
@@ -75,6 +75,14 @@ class Read:
     article: ArticleHead
     alignment: Alignment
     found: Sequence[Sentence]
+
+    @property
+    def quoted(self) -> tuple[int, int] | None:
+        """What is quoted of it, in code points of the article; None where the title is all."""
+        if not self.found:
+            return None
+        first, last = best_run(self.passage, self.found)
+        return self.found[first].start, self.found[last - 1].end
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rag.cite import cite, collapse, sentence_of_weight, words_asked
 from rag.confidence import THRESHOLD, confidence, signals
 from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
-from rag.evidence import aligned_words, best_run
+from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
 from rag.interpret import interpret
 from rag.naming import NO_NAMES, SourceNames, source_names
@@ -271,13 +271,12 @@ def _hits(
 def _cited(at: int, hit: Hit, read: Read | None, ranking: Ranking, snapshot: Snapshot) -> Citation:
     """The citation of a hit; by the weight of the question's terms where it was not read."""
     asked_for = words_asked(hit.passage, ranking.weights, snapshot.analyzer)
-    if read is None or ranking.asked is None or not read.found:
+    quoted = read.quoted if read else None
+    if read is None or ranking.asked is None or quoted is None:
         quoted = sentence_of_weight(hit.passage, ranking.weights, snapshot.analyzer)
         return cite(at, hit, quoted, asked_for)
-    first, last = best_run(hit.passage, read.found)
     aligned = aligned_words(hit.passage, read.alignment, ranking.asked)
-    highlights = sorted({*asked_for, *aligned})
-    return cite(at, hit, (read.found[first].start, read.found[last - 1].end), highlights)
+    return cite(at, hit, quoted, sorted({*asked_for, *aligned}))
 
 
 def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from rag import measuring, opening
+from rag import benching, measuring, opening
 from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
 from rag.opening import print_json
 from rag.options import AsJson, AskedAt, From, Index, Source, To, TokenBudget, TopK
@@ -176,6 +176,7 @@ def serve(
 
 
 app.command(name="eval")(measuring.evaluate)
+app.command()(benching.bench)
 
 
 @app.command()

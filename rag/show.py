@@ -134,6 +134,18 @@ def waiting(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Call what it yields with what is being done now; each is told with the time since the
+    start."""
+    began = time.monotonic()
+
+    def step(what: str) -> None:
+        err.print(f"{time.monotonic() - began:5.0f} s  {what}", markup=False)
+
+    yield step
+
+
+@contextmanager
 def _bar(what: str, total: int, note: str = "") -> Iterator[tuple[Progress, Any]]:
     columns = [
         TextColumn("{task.description}"),

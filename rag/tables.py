@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rag.compare import SIGNIFICANT
 from rag.report import Report, best
-from rag.show import err, out
+from rag.show import err, out, pairs, size
 
 CHANGED_SHOWN = 10
 """Questions of a comparison that are printed; the JSON and the page have them all."""
@@ -30,6 +30,60 @@ def report(report: Report) -> None:
     _abstention(report["abstention"])
     if "comparison" in report:
         _comparison(report["comparison"], report)
+
+
+def bench(report: Report) -> None:
+    """What `rag bench` measured."""
+    _rates(report)
+    _questions(report["questions"])
+
+
+def _rates(report: Report) -> None:
+    encode, ingest, start, disk = (report[part] for part in ("encode", "ingest", "start", "disk"))
+    part = encode["of_product_rate"]
+    of_product = "" if part is None else f", {part:.0%} of the matrix-product rate"
+    memory = start["resident_bytes"]
+    stages = ", ".join(f"{name} {took:.1f} s" for name, took in ingest["stages_s"].items())
+    each = disk["bytes_per_passage"]
+    made_up = " (made up)" if report["workload"]["made_up"] else ""
+    pairs(
+        [
+            ("workload", f"{report['workload']['name']}{made_up}"),
+            ("archive", f"{disk['articles']:,} articles, {disk['passages']:,} passages"),
+            ("encoding", f"{encode['tokens_per_s']:,.0f} tokens/s{of_product}"),
+            (
+                "adding",
+                f"{ingest['articles_per_s']:.1f} articles/s, {ingest['tokens_per_s']:,.0f} tokens/s"
+                f" ({stages})",
+            ),
+            ("start to answer", f"serve {start['serve_s']:.2f} s, ask {start['ask_s']:.2f} s"),
+            ("memory at first", "not known" if memory is None else size(int(memory))),
+            (
+                "disk a passage",
+                f"{sum(each.values()):,.0f} bytes ("
+                + ", ".join(f"{name} {count:,.0f}" for name, count in each.items())
+                + ")",
+            ),
+        ]
+    )
+    out.print()
+
+
+def _questions(measured: Sequence[Mapping[str, Any]]) -> None:
+    steps = list(dict.fromkeys(step for each in measured for step in each["steps_ms"]))
+    table = _table(
+        "Questions: ms", "", "clients", "p50", "p95", "p99", "a second", "memory", *steps
+    )
+    for each in measured:
+        memory = each.get("resident_bytes")
+        table.add_row(
+            f"{each['length']}, {each['where']}",
+            str(each["clients"]),
+            *(f"{each[name]:.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "per_s")),
+            "" if memory is None else size(int(memory)),
+            *(f"{each['steps_ms'].get(step, 0):.1f}" for step in steps),
+        )
+    out.print(table, "")
 
 
 def _stages(report: Report) -> None:

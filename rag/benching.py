@@ -1,0 +1,142 @@
+"""The command `rag bench`: measures this machine, prints tables, writes JSON."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rag import opening
+from rag.errors import InvalidRequest
+from rag.options import AsJson, Index
+
+if TYPE_CHECKING:
+    from rag.benchmark import Workload
+
+ENCODED = 512
+"""Passages of one round of encoding."""
+
+ROUNDS = 5
+STARTS = 3
+
+ASKED = 300
+"""Questions of one measurement."""
+
+Set = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A BEIR folder to take articles and questions from (default: made up ones).",
+        metavar="SET",
+    ),
+]
+Sizes = Annotated[
+    str,
+    typer.Option(
+        "--passages", help="Sizes of made-up archives to compare; none: ''.", metavar="N,..."
+    ),
+]
+Clients = Annotated[str, typer.Option(help="Clients that ask at a time.", metavar="N,...")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write everything as JSON.", metavar="FILE", dir_okay=False)
+]
+
+
+def bench(
+    workload_set: Set = None,
+    index: Index = None,
+    sizes: Sizes = "1000,10000",
+    clients: Clients = "1,4,16",
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed, memory and start-up on this machine; takes minutes.
+
+    --index names a new folder where the archive is kept, instead of a temporary one.
+    """
+    from rag import tables
+    from rag.report import write_report
+
+    numbers = _numbers("passages", sizes), _numbers("clients", clients)
+    report = _measured(_workload(workload_set), index, numbers[1])
+    if out is not None:
+        write_report(report, out)
+    if as_json:
+        print(json.dumps(report))
+    else:
+        tables.bench(report)
+
+
+def _numbers(field: str, text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = [0]
+    if any(number < 1 for number in found):
+        raise InvalidRequest(field, f"{text!r} is not a list of numbers, as in 1000,10000")
+    return found
+
+
+def _workload(path: Path | None) -> Workload:
+    """The set at `path`, as far as it can be read; made up ones without a path."""
+    from rag import sets
+    from rag.benchmark import Workload
+    from rag.types import Article
+
+    if path is None:
+        raise InvalidRequest("set", "name a folder in BEIR form")
+    opened = sets.open_set(path, None, max_text_bytes=opening.settings(None).max_text_bytes)
+    articles = [each for each in opened.articles if isinstance(each, Article)]
+    return Workload(opened.name, articles, list(opened.queries.values()), made_up=False)
+
+
+@contextmanager
+def _folder(index: Path | None) -> Iterator[Path]:
+    """The folder to build in: a new one, or one that is named and has no archive yet."""
+    if index is None:
+        with tempfile.TemporaryDirectory(prefix="rag-bench-") as temporary:
+            yield Path(temporary)
+        return
+    if index.exists() and any(index.iterdir()):
+        raise InvalidRequest("index", f"{index} is not empty; a new folder is needed")
+    yield index
+
+
+def _measured(workload: Workload, index: Path | None, clients: Sequence[int]) -> dict[str, Any]:
+    from rag import benchmark
+    from rag.encode import load_encoder
+    from rag.report import commit, machine
+    from rag.show import steps
+
+    settings = opening.settings(index)
+    encoder = load_encoder(settings.model)
+    with _folder(index) as folder, steps() as step:
+        step("loading the model")
+        encoder.warm()
+        step(f"adding {len(workload.articles):,} articles")
+        ingested = benchmark.ingest_rate(folder, encoder, workload.articles)
+        step("encoding")
+        texts = benchmark.stored_texts(folder, ENCODED)
+        encoded = benchmark.encoding_rate(encoder, texts, ROUNDS)
+        step("starting")
+        started = benchmark.start_up(folder, workload.questions[0], STARTS)
+        asked = []
+        for length, questions in benchmark.lengths(workload.questions[:ASKED]).items():
+            step(f"asking {len(questions)} {length} questions")
+            found = benchmark.questions(folder, encoder, questions, clients)
+            asked += [{"length": length, **each} for each in found]
+        return {
+            "commit": commit(),
+            "machine": machine(),
+            "model": encoder.name,
+            "workload": {"name": workload.name, "made_up": workload.made_up},
+            "encode": encoded,
+            "ingest": ingested,
+            "start": started,
+            "questions": asked,
+            "disk": benchmark.disk(folder),
+        }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag.failures import Asked
+from rag.failures import Outcome
 from rag.types import Answer
 
 PRECISION = 0.95
@@ -127,7 +127,7 @@ def brier(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
 
 
 def abstention_report(
-    asks: Sequence[Asked], without: Mapping[str, Answer] | None
+    outcomes: Sequence[Outcome], without: Mapping[str, Answer] | None
 ) -> dict[str, Any] | None:
     """Is confidence higher where the archive holds the answer, and is it the chance to be right.
 
@@ -138,12 +138,12 @@ def abstention_report(
     """
     if without is None:
         return None
-    asks = [each for each in asks if each.known]
-    answers = [each.answer for each in asks] + list(without.values())
+    outcomes = [each for each in outcomes if each.known]
+    answers = [each.answer for each in outcomes] + list(without.values())
     sure = [answer.confidence or 0.0 for answer in answers]
-    there = [each.answerable for each in asks] + [False] * len(without)
+    there = [each.answerable for each in outcomes] + [False] * len(without)
     # Where an article that nobody judged answers too, a right answer is counted as wrong.
-    correct = [each.answerable and each.correct for each in asks] + [False] * len(without)
+    correct = [each.answerable and each.correct for each in outcomes] + [False] * len(without)
     told = [answer.answered for answer in answers]
     return {
         "auroc": auroc(sure, there),

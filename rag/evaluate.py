@@ -21,7 +21,7 @@ import numpy as np
 from rag.abstention import abstention_report
 from rag.answers import answers_report, judge
 from rag.errors import InvalidRequest
-from rag.failures import Asked, failures
+from rag.failures import Outcome, failures
 from rag.fuse import reciprocal_rank
 from rag.measures import (
     MEASURES,
@@ -108,8 +108,8 @@ def evaluate(
     """
     searcher = _on_a_fixed_day(searcher)
     runs = _rank_all(searcher, asked, chosen(stages), counting)
-    asks = _ask_all(searcher, asked, counting)
-    without = _ask_without(searcher, asked, asks, counting)
+    outcomes = _ask_all(searcher, asked, counting)
+    without = _ask_without(searcher, asked, outcomes, counting)
     values = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
     report: dict[str, Any] = {
         "format": FORMAT,
@@ -117,15 +117,15 @@ def evaluate(
         "set_sha256": asked.sha256,
         "queries": len(asked.queries),
         **_stages(values),
-        "abstention": abstention_report(asks, without),
-        "latency_ms": latency_ms([each.answer for each in asks], list(runs)),
+        "abstention": abstention_report(outcomes, without),
+        "latency_ms": latency_ms([each.answer for each in outcomes], list(runs)),
     }
-    own = [each.judged for each in asks if each.judged]
+    own = [each.judged for each in outcomes if each.judged]
     if own:
         report["answers"] = answers_report(own)
     with searcher.archive.snapshot() as snapshot:
-        report["failures"] = failures(snapshot, asks, runs[DEFAULT_STAGE])
-    report["per_query"] = _per_query(asks, values, without)
+        report["failures"] = failures(snapshot, outcomes, runs[DEFAULT_STAGE])
+    report["per_query"] = _per_query(outcomes, values, without)
     report["index"] = manifest_entries(searcher.archive.manifest())
     return Evaluation(report | {"machine": machine(), "commit": commit()}, runs)
 
@@ -210,11 +210,11 @@ def _rank_all(
     return runs
 
 
-def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Asked]:
+def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Outcome]:
     """Every query answered, as a user would ask it; of own sets the unanswerable questions too."""
     own = {question.id: question for question in asked.questions}
     texts = {query_id: question.text for query_id, question in own.items()} or asked.queries
-    asks: list[Asked] = []
+    outcomes: list[Outcome] = []
     with counting("Asking", len(texts)) as tell:
         for query_id, text in texts.items():
             answer = searcher.ask(text, asked_at=asked.asked_at.get(query_id))
@@ -225,19 +225,19 @@ def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> li
             else:
                 found = None
                 correct = any(c.hit.article.id in relevant for c in answer.citations[:1])
-            asks.append(Asked(query_id, text, answer, correct, relevant, found))
-            tell(len(asks))
-    return asks
+            outcomes.append(Outcome(query_id, text, answer, correct, relevant, found))
+            tell(len(outcomes))
+    return outcomes
 
 
 def _ask_without(
-    searcher: Searcher, asked: EvaluationSet, asks: Sequence[Asked], counting: Counting
+    searcher: Searcher, asked: EvaluationSet, outcomes: Sequence[Outcome], counting: Counting
 ) -> dict[str, Answer] | None:
     """By query id, the answer where the articles that answer it are left out; None as long as
     answers have no confidence to be measured."""
-    if any(each.answer.confidence is None for each in asks):
+    if any(each.answer.confidence is None for each in outcomes):
         return None
-    answerable = [each for each in asks if each.answerable]
+    answerable = [each for each in outcomes if each.answerable]
     answers: dict[str, Answer] = {}
     with counting("Asking without the answer", len(answerable)) as tell:
         for each in answerable:
@@ -266,11 +266,11 @@ def _stages(values: Mapping[str, Values]) -> dict[str, Any]:
 
 
 def _per_query(
-    asks: Sequence[Asked], values: Mapping[str, Values], without: Mapping[str, Answer] | None
+    outcomes: Sequence[Outcome], values: Mapping[str, Values], without: Mapping[str, Answer] | None
 ) -> dict[str, dict[str, Any]]:
     """Everything that can be said of one question."""
     told: dict[str, dict[str, Any]] = {}
-    for each in asks:
+    for each in outcomes:
         query = told[each.query_id] = {"question": each.question}
         if each.query_id in values[DEFAULT_STAGE]:
             query["stages"] = {

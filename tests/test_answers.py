@@ -12,13 +12,13 @@ import pytest
 from rag.answers import ANSWER_MEASURES, QUOTED_FIRST, Judged, answers_report, judge
 from rag.archive import Archive
 from rag.searcher import Searcher
-from rag.sets import Evidence, Question
+from rag.sets import Evidence, SetQuestion
 from rag.types import Article
 from tests.evaluated import question
 from tests.fakes import FakeEncoder, add
 
 
-def judge_all(searcher: Searcher, questions: Iterable[Question]) -> list[Judged]:
+def judge_all(searcher: Searcher, questions: Iterable[SetQuestion]) -> list[Judged]:
     return [judge(each, searcher.ask(each.text)) for each in questions]
 
 

@@ -30,7 +30,7 @@ from rag.measures import MEASURES
 from rag.read import read_paths
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
-from rag.sets import EvaluationSet, Evidence, Question, QuestionType, read_questions
+from rag.sets import EvaluationSet, Evidence, QuestionType, SetQuestion, read_questions
 from rag.types import Answer, Article, Filters, Interpreted
 from tests.evaluated import SureSearcher, evaluated
 from tests.fakes import FakeEncoder, add
@@ -144,7 +144,7 @@ def asking(tmp_path: Path) -> Iterator[SureSearcher]:
 
 def own_question(text: str, evidence: str, asked_at: str | None = None) -> EvaluationSet:
     right = (Evidence(evidence, "Bread got dearer again."),)
-    question = Question("q", QuestionType.WHAT, text, (("dearer",),), right, asked_at)
+    question = SetQuestion("q", QuestionType.WHAT, text, (("dearer",),), right, asked_at)
     days = {"q": asked_at} if asked_at else {}
     return EvaluationSet("own", [], {"q": text}, {"q": {evidence: 1}}, [question], days)
 

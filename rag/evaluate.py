@@ -33,11 +33,12 @@ from rag.measures import (
     measure,
     randomisation_test,
 )
-from rag.rank import Ranking
+from rag.rank import READ, Ranking, read_closely
 from rag.report import FORMAT, PER_QUERY_DIGITS, commit, machine, manifest_entries
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
 from rag.sets import EvaluationSet
+from rag.snapshot import Snapshot
 from rag.types import Answer, Filters, Floats
 
 ARTICLES = 100
@@ -51,25 +52,36 @@ class Stage:
     """A ranking to be measured: what scores its candidates (-inf leaves one out), and the entry of
     `took_ms` after which it is known."""
 
-    scores: Callable[[Ranking], Floats]
+    scores: Callable[[Snapshot, Ranking], Floats]
     known_after: str
 
 
-def _by_words(ranking: Ranking) -> Floats:
+def _by_words(_: Snapshot, ranking: Ranking) -> Floats:
     found = ranking.candidates.lexical
     return np.where(found > 0, found, -np.inf)
 
 
+def _by_sentences(snapshot: Snapshot, ranking: Ranking) -> Floats:
+    """What `understood` would be, had the question named no date and no source."""
+    scores = ranking.late.copy()
+    if ranking.asked and ranking.asked.is_question:
+        first = np.lexsort((ranking.candidates.numbers, -scores))[:READ].tolist()
+        for place, read in read_closely(snapshot, ranking, first).items():
+            scores[place] += read.gain
+    return scores
+
+
 STAGES: Mapping[str, Stage] = {
     "lexical": Stage(_by_words, "retrieve"),
-    "dense": Stage(lambda ranking: ranking.candidates.dense, "retrieve"),
+    "dense": Stage(lambda _, ranking: ranking.candidates.dense, "retrieve"),
     "rrf": Stage(
-        lambda ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
+        lambda _, ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
         "fuse",
     ),
-    "fused": Stage(lambda ranking: ranking.fused, "fuse"),
-    "late": Stage(lambda ranking: ranking.late, "rerank"),
-    "understanding": Stage(lambda ranking: ranking.understood, "understand"),
+    "fused": Stage(lambda _, ranking: ranking.fused, "fuse"),
+    "late": Stage(lambda _, ranking: ranking.late, "rerank"),
+    "sentences": Stage(_by_sentences, "understand"),
+    "understanding": Stage(lambda _, ranking: ranking.understood, "understand"),
 }
 
 DEFAULT_STAGE = "understanding"
@@ -157,7 +169,7 @@ def rank_articles(
         while True:
             ranking = searcher.rank(snapshot, question, depth=depth, asked_at=asked_at)
             for stage, places in ranked.items():
-                _extend(places, ranking, STAGES[stage])
+                _extend(places, ranking, STAGES[stage].scores(snapshot, ranking))
             short = {stage for stage, articles in ranked.items() if len(articles) < ARTICLES}
             if np.count_nonzero(ranking.candidates.lexical) < depth:
                 short.discard("lexical")  # every passage that has a word of the question is there
@@ -171,9 +183,9 @@ def rank_articles(
 def latency_ms(answers: Sequence[Answer], stages: Iterable[str]) -> dict[str, Any]:
     """Milliseconds of whole questions in this process, one after the other: p50, p95, and more.
 
-    `stages`: the median until a stage's ranking is known, None where `took_ms` does not tell. Words
-    and vectors are searched in one step, so `lexical` and `dense` are known at once. `steps`: the
-    median of each step.
+    `stages`: the median until a stage's ranking is known, None where `took_ms` does not tell. What
+    is done in one step is known at once: `lexical` and `dense`, `rrf` and `fused`, `sentences` and
+    `understanding`. `steps`: the median of each step.
     """
     took = [answer.took_ms for answer in answers]
     totals = [each["total"] for each in took]
@@ -289,9 +301,8 @@ def _per_query(
     return told
 
 
-def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
+def _extend(articles: list[int], ranking: Ranking, scores: Floats) -> None:
     """Put the articles that a ranking adds behind those already there."""
-    scores = stage.scores(ranking)
     order = np.lexsort((ranking.candidates.numbers, -scores))
     order = order[np.isfinite(scores[order])]
     seen = set(articles)

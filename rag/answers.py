@@ -22,8 +22,13 @@ ANSWER_MEASURES = (
     "evidence@1",
     f"evidence@{QUOTED_FIRST}",
     "answered",
+    "answered_right",
+    "answered_wrong",
 )
-"""Of answerable questions: is every fact in the quote, is the evidence, was it answered at all."""
+"""Of answerable questions: is every fact in the quote, is the evidence; was it answered at all, and
+then with the facts or the evidence in the first quote, or without."""
+
+LOWER_IS_BETTER = frozenset({"answered_wrong"})
 
 WITHHELD = "withheld"
 """The measure of unanswerable questions."""
@@ -59,7 +64,9 @@ class Judged:
             for rank in (self.answer_rank, self.evidence_rank)
             for most in (1, QUOTED_FIRST)
         ]
-        return by_measure(ANSWER_MEASURES, [float(each) for each in (*found, self.answer.answered)])
+        told = self.answer.answered
+        found += [told, told and self.correct, told and not self.correct]
+        return by_measure(ANSWER_MEASURES, [float(each) for each in found])
 
 
 def judge(question: SetQuestion, answer: Answer) -> Judged:

@@ -20,6 +20,7 @@ import numpy as np
 
 from rag.abstention import abstention_report
 from rag.answers import answers_report, judge
+from rag.confidence import COEFFICIENTS, INTERCEPT
 from rag.errors import InvalidRequest
 from rag.failures import Outcome, failures
 from rag.fuse import reciprocal_rank
@@ -130,6 +131,7 @@ def evaluate(
         "queries": len(asked.queries),
         **_stages(values),
         "abstention": abstention_report(outcomes, without),
+        "confidence_model": None if without is None else _confidence_model(searcher),
         "latency_ms": latency_ms([each.answer for each in outcomes], list(runs)),
     }
     own = [each.judged for each in outcomes if each.judged]
@@ -259,6 +261,15 @@ def _ask_without(
             )
             tell(len(answers))
     return answers
+
+
+def _confidence_model(searcher: Searcher) -> dict[str, Any]:
+    """What made confidences of signals, and answers of confidences."""
+    return {
+        "threshold": searcher.threshold,
+        "intercept": INTERCEPT,
+        "coefficients": dict(COEFFICIENTS),
+    }
 
 
 def _stages(values: Mapping[str, Values]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rag import confidence
 from rag.archive import Archive
 from rag.encode import SentenceTransformerEncoder
 from rag.errors import InvalidRequest
@@ -302,6 +303,18 @@ def test_a_report_is_json_with_all_that_is_promised(searcher: Searcher) -> None:
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
     assert report["index"]["encoder_name"] == "fake"
     assert report["abstention"] is None
+
+
+def test_a_report_says_what_made_answers_of_signals(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), *DEARER)
+        sure = SureSearcher(archive, FakeEncoder(), threshold=0.75)
+        report = evaluate(sure, own_question("is bread dear", TWO_DAYS[0])).report
+    assert report["confidence_model"] == {
+        "threshold": 0.75,
+        "intercept": confidence.INTERCEPT,
+        "coefficients": confidence.COEFFICIENTS,
+    }
 
 
 def test_every_query_has_its_values_at_every_stage(searcher: Searcher) -> None:

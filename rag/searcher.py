@@ -66,7 +66,7 @@ class Searcher:
         self._encoder = encoder
         self._lexical_weight = lexical_weight
         self._question_characters = question_characters
-        self._threshold = threshold
+        self.threshold = threshold
         self._fingerprint = Fingerprint(
             {"encoder": encoder.fingerprint, "projection": encoder.projection}, encoder.name
         )
@@ -113,7 +113,7 @@ class Searcher:
                 sure = self._confidence(snapshot, ranking)
             return Answer(
                 question=question,
-                answered=bool(hits) and (sure is None or sure >= self._threshold),
+                answered=bool(hits) and (sure is None or sure >= self.threshold),
                 confidence=sure,
                 citations=citations,
                 generation=snapshot.generation,

@@ -40,6 +40,7 @@ WEEKDAY = f"(?:{'|'.join(_WEEKDAYS)})"
 SEASON = f"(?:{'|'.join(_SEASONS)})"
 DAY = r"(?:[12][0-9]|3[01]|0?[1-9])(?:st|nd|rd|th)?"
 YEAR = "(?:1[89][0-9]{2}|2[01][0-9]{2})"
+SAID_YEAR = f"(?:{YEAR}|(?:this|last) year)"
 COUNT = rf"(?:[1-9][0-9]{{0,2}}|{'|'.join(_NUMBERS)})"
 UNIT = f"(?:hour|{'|'.join((*_DAYS_OF, *_MONTHS_OF))})"
 TO = r"(?:\s?[-–—]\s?|\s(?:and|to|until|till|through)\s)"
@@ -59,7 +60,7 @@ _WEEKS = {"first week of": 0, "second week of": 7, "third week of": 14, "fourth 
 """So many days after its start."""
 
 _AROUND = ("week of", "week beginning", "week starting", "week ending", "weekend of")
-_ALL = ("years?", "months? of", "night of", "morning of", "afternoon of", "evening of")
+_ALL = ("the years?", "months? of", "night of", "morning of", "afternoon of", "evening of")
 PARTS = (*_FRACTIONS, *_WEEKS, "last week of", *_AROUND, *_ALL)
 """Patterns of what may stand before an expression and name other days by it."""
 
@@ -140,17 +141,22 @@ class _Named(NamedTuple):
     day: int | None
 
 
-_NAMED = re.compile(rf"(?P<month>{ANY_MONTH})|(?P<year>{YEAR})|(?P<day>[0-9]+)")
+_NAMED = re.compile(rf"(?P<month>{ANY_MONTH})|(?P<year>{SAID_YEAR})|(?P<day>[0-9]+)")
 
 
-def _named(words: str) -> _Named:
+def _named(words: str, asked: date) -> _Named:
     said = {match.lastgroup: match[0] for match in _NAMED.finditer(words)}
     short = [name[:3] for name in _MONTHS]
     return _Named(
-        year=int(said["year"]) if "year" in said else None,
+        year=_year(said["year"], asked) if "year" in said else None,
         month=short.index(said["month"][:3]) + 1 if "month" in said else None,
         day=int(said["day"]) if "day" in said else None,
     )
+
+
+def _year(said: str, asked: date) -> int:
+    relative = {"this year": asked.year, "last year": asked.year - 1}
+    return relative[said] if said in relative else int(said)
 
 
 def _latest(named: _Named, asked: date) -> Days:
@@ -175,7 +181,7 @@ def _calendar(named: _Named) -> Days:
 
 
 def _read_named(words: str, asked: date) -> Iterator[Days]:
-    yield _latest(_named(words), asked)
+    yield _latest(_named(words, asked), asked)
 
 
 def _read_iso(words: str, _: date) -> Iterator[Days]:
@@ -197,18 +203,19 @@ def _read_iso_week(words: str, _: date) -> Iterator[Days]:
 
 
 def _read_run(words: str, asked: date) -> Iterator[Days]:
-    one, other = map(_named, re.split(TO, words, maxsplit=1))
+    one, other = (_named(each, asked) for each in re.split(TO, words, maxsplit=1))
     last = _latest(other._replace(month=other.month or one.month), asked).last
     if one.day and not (one.month and other.month):
         one = _Named(last.year, last.month, one.day)
     yield Days(_latest(one, last).first, last)
 
 
-def _read_season(words: str, _: date) -> Iterator[Days]:
-    name, years = words.split()[0], re.findall("[0-9]+", words)
+def _read_season(words: str, asked: date) -> Iterator[Days]:
+    name, years = words.split()[0], re.findall(f"{SAID_YEAR}|[0-9]+", words)
+    year = _year(years[0], asked)
     if name == "winter" and len(years) == 1:  # a year has the end of one and the start of another
-        yield _season(name, int(years[0]) - 1)
-    yield _season(name, int(years[0]))
+        yield _season(name, year - 1)
+    yield _season(name, year)
 
 
 def _season(name: str, year: int) -> Days:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rag.days import ANY_MONTH, COUNT, DAY, MONTH, PARTS, SEASON, TO, UNIT, WEEKDAY, YEAR
+from rag.days import ANY_MONTH, COUNT, DAY, MONTH, PARTS, SAID_YEAR, SEASON, TO, UNIT, WEEKDAY, YEAR
 
 LEAD_CHARACTERS = 48
 """How far before a date the words that belong to it may begin."""
@@ -28,11 +28,11 @@ _KINDS = {
     "numeric": rf"[0-3]?[0-9](?P<mark>[-/.])[0-3]?[0-9](?P=mark){YEAR}",
     "iso_week": rf"{YEAR}-?w[0-5][0-9]|week [0-5]?[0-9],? (?:of )?{YEAR}",
     "run": rf"(?:{DAY}{TO}{_DAY_MONTH}|{_MONTH_DAY}{TO}{DAY}"
-    rf"|{ANY_MONTH}\s?[-–—]\s?{ANY_MONTH})(?:,? {YEAR})?|{YEAR}[-–]{YEAR}",
-    "dated": rf"(?:{_MONTH_DAY}|{_DAY_MONTH}),? {YEAR}",
-    "monthly": rf"{ANY_MONTH},? (?:of )?{YEAR}",
+    rf"|{ANY_MONTH}\s?[-–—]\s?{ANY_MONTH})(?:,? {SAID_YEAR})?|{YEAR}[-–]{YEAR}",
+    "dated": rf"(?:{_MONTH_DAY}|{_DAY_MONTH}),? {SAID_YEAR}",
+    "monthly": rf"{ANY_MONTH},? (?:of )?{SAID_YEAR}",
     "day": rf"{_MONTH_DAY}|{_DAY_MONTH}",
-    "season": rf"winter (?:of )?{YEAR}[-–/](?:[0-9]{{2}}){{1,2}}|{SEASON} (?:of )?{YEAR}",
+    "season": rf"winter (?:of )?{YEAR}[-–/](?:[0-9]{{2}}){{1,2}}|{SEASON} (?:of )?{SAID_YEAR}",
     "decade": "(?:1[89][1-9]|20[0-9])0['’]?s",
     "year": YEAR,
     "ago": rf"(?:(?:an? )?{COUNT}|an?) {UNIT}s? ago",
@@ -204,7 +204,7 @@ def is_clear(one: Expression) -> bool:
 def _clear_run(one: Expression) -> bool:
     if re.fullmatch(YEAR, one.words[:4]):
         return _clear_year(one)
-    if re.search(YEAR, one.words):
+    if re.search(SAID_YEAR, one.words):
         return True
     if " and " in one.words and (one.cue != "between" or one.counts):
         return False

@@ -117,6 +117,13 @@ How many fled [early last month]? | 2025-10-01 2025-10-10
 How many fled [in the early 1990s]? | 1990-01-01 1993-12-31
 What did Apple earn [last quarter]? | 2025-07-01 2025-09-30
 
+Who was elected [in November last year]? | 2024-11-01 2024-11-30
+Who was elected [on 5 May last year]? | 2024-05-05
+Who was elected [in March of this year]? | 2025-03-01 2025-03-31
+Who was elected [in the summer of last year]? | 2024-06-01 2024-08-31
+Who was elected [from 3 to 8 June last year]? | 2024-06-03 2024-06-08
+Who was elected [between mid-March and the end of April last year]? | 2024-03-11 2024-04-30
+
 What has changed [since March 2024]? | 2024-03-01 2025-11-23
 what changed [since March]? | 2025-03-01 2025-11-23
 who resigned [since 2 May 2020] | 2020-05-02 2025-11-23

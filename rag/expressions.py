@@ -27,7 +27,7 @@ _KINDS = {
     "iso": rf"{YEAR}(?P<sign>[-/.])[01]?[0-9](?P=sign)[0-3]?[0-9]",
     "numeric": rf"[0-3]?[0-9](?P<mark>[-/.])[0-3]?[0-9](?P=mark){YEAR}",
     "iso_week": rf"{YEAR}-?w[0-5][0-9]|week [0-5]?[0-9],? (?:of )?{YEAR}",
-    "run": rf"(?:{DAY}{TO}{_DAY_MONTH}|{_MONTH_DAY}{TO}{DAY}"
+    "run": rf"(?:{DAY}{TO}{_DAY_MONTH}|{_MONTH_DAY}(?:(?! and){TO}{DAY}| and {DAY}(?! [a-z]))"
     rf"|{ANY_MONTH}\s?[-–—]\s?{ANY_MONTH})(?:,? {SAID_YEAR})?|{YEAR}[-–]{YEAR}",
     "dated": rf"(?:{_MONTH_DAY}|{_DAY_MONTH}),? {SAID_YEAR}",
     "monthly": rf"{ANY_MONTH},? (?:of )?{SAID_YEAR}",
@@ -206,8 +206,6 @@ def _clear_run(one: Expression) -> bool:
         return _clear_year(one)
     if re.search(SAID_YEAR, one.words):
         return True
-    if " and " in one.words and (one.cue != "between" or one.counts):
-        return False
     other_word = re.search(r"\b(?:march|may)\b", one.match[0]) and not one.follows(_ENDS)
     return one.cue not in ("", "of", "at", "over") and not other_word
 

@@ -113,6 +113,7 @@ How many fled [at the end of October]? | 2025-10-21 2025-10-31
 How many fled [in early March 2022]? | 2022-03-01 2022-03-10
 How many fled [in the first half of May]? | 2025-05-01 2025-05-15
 How many fled [in late February 2024]? | 2024-02-21 2024-02-29
+How many fled [in the first half of spring 2024]? | 2024-03-01 2024-05-31
 How many fled [early last month]? | 2025-10-01 2025-10-10
 How many fled [in the early 1990s]? | 1990-01-01 1993-12-31
 What did Apple earn [last quarter]? | 2025-07-01 2025-09-30
@@ -148,6 +149,8 @@ who met [between 2019 and 2021]? | 2019-01-01 2021-12-31
 who met [between 5 March and 10 March 2025]? | 2025-03-05 2025-03-10
 who met [from 3 to 8 June]? | 2025-06-03 2025-06-08
 who met [between 3 and 8 June 2024]? | 2024-06-03 2024-06-08
+who met [between June 3 and 8]? | 2025-06-03 2025-06-08
+who was shot [on June 3] and 12 others? | 2025-06-03
 who met [from June 3 to 8, 2025]? | 2025-06-03 2025-06-08
 who met [on June 3–8]? | 2025-06-03 2025-06-08
 who met [in May-July 2024]? | 2024-05-01 2024-07-31
@@ -256,6 +259,7 @@ who lives in 2000 villages
 who fell from 2000 feet
 who was killed by 2000 men
 between 1500 and 2000 people died
+what lies between 2024 and the sea
 one of 2021 dead
 who sat in room 2024?
 who was on flight 1912

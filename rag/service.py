@@ -11,7 +11,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from rag import days
 from rag.archive import Archive
 from rag.confidence import THRESHOLD
 from rag.errors import NotReady, RagError
@@ -146,7 +145,6 @@ class Service:
     def _load(self) -> None:
         try:
             self.encoder.encode_question("Is the model there?")
-            days.warm()
             with self.archive.snapshot():
                 pass  # the first question need not wait for the indexes to be opened
         except RagError as error:

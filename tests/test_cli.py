@@ -95,7 +95,7 @@ def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) 
     question = "who warned in the past three days, according to Briefs?"
     called = rag(command, question, "--asked-at", "2025-11-24")
     assert called.err == (
-        "read as: published 2025-11-21 to 2025-11-24; source Briefs (preferred, not required)\n"
+        "read as: published 2025-11-22 to 2025-11-24; source Briefs (preferred, not required)\n"
     )
     assert "read as" not in called.out
     read = rag(command, question, "--asked-at", "2025-11-24", "--json").json["interpreted"]
@@ -104,6 +104,9 @@ def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) 
     assert [each["source"] for each in read["sources"]] == ["Briefs"]
     open_start = rag(command, "who warned before the end of 2025")
     assert open_start.err.startswith("read as: published up to 2025-12-31 (")
+    either = rag(command, "who warned on 03/04/2025 or in spring 2024?")
+    days = "2025-03-04 or 2025-04-03 or 2024-03-01 to 2024-05-31"
+    assert either.err == f"read as: published {days} (preferred, not required)\n"
     assert rag(command, "who warned and when").err == ""
     recent = rag(command, "who warned and when", "--asked-at", "2025-11-24")
     assert recent.err.startswith("read as: published shortly before 2025-11-24 (preferred")

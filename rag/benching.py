@@ -18,7 +18,7 @@ from rag.options import AsJson, Index
 if TYPE_CHECKING:
     from rag.benchmark import Workload
 
-ENCODED = 512
+ENCODED = 256
 """Passages of one round of encoding."""
 
 ROUNDS = 5

@@ -76,10 +76,8 @@ def _rates(report: Report) -> None:
 
 
 def _questions(measured: Sequence[Mapping[str, Any]]) -> None:
-    steps = list(dict.fromkeys(step for each in measured for step in each["steps_ms"]))
-    table = _table(
-        "Questions: ms", "", "clients", "p50", "p95", "p99", "a second", "memory", *steps
-    )
+    columns = ("clients", "p50 ms", "p95 ms", "p99 ms", "a second", "memory")
+    table = _table("Questions", "", *columns)
     for each in measured:
         memory = each.get("resident_bytes")
         table.add_row(
@@ -87,8 +85,14 @@ def _questions(measured: Sequence[Mapping[str, Any]]) -> None:
             str(each["clients"]),
             *(f"{each[name]:.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "per_s")),
             "" if memory is None else size(int(memory)),
-            *(f"{each['steps_ms'].get(step, 0):.1f}" for step in steps),
         )
+    out.print(table, "")
+    least = min(each["clients"] for each in measured)
+    few = [each for each in measured if each["clients"] == least]
+    names = [f"{each['length']}, {each['where']}" for each in few]
+    table = _table(f"Its steps, {least} at a time: median ms", "", *names)
+    for step in dict.fromkeys(step for each in few for step in each["steps_ms"]):
+        table.add_row(step, *(f"{each['steps_ms'].get(step, 0):.2f}" for each in few))
     out.print(table, "")
 
 

@@ -1,4 +1,4 @@
-"""What each of them is measured with: the standard library alone, as it runs in all environments."""
+"""What each of them is measured with. It runs in all their environments: no package is used."""
 
 from __future__ import annotations
 

@@ -147,6 +147,15 @@ class Reading:
         row = self._rows("SELECT count(*) FROM passage WHERE number > :number", number=number)
         return int(row.fetchone()[0])
 
+    def count_died(self, number: int, generation: int) -> int:
+        """How many passages up to this number died after `generation`."""
+        row = self._rows(
+            "SELECT count(*) FROM passage WHERE died > :after AND number <= :number",
+            after=generation,
+            number=number,
+        )
+        return int(row.fetchone()[0])
+
     def vectors(self, after: int, dimension: int, *, limit: int = -1) -> tuple[Numbers, Floats]:
         """Numbers and vectors (float32, a row each) of the living passages over `after`.
 

@@ -458,7 +458,7 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "while tantivy is written": (lexical_module, "_document", after),
     "when tantivy has it": (Writing, "publish", instead),
     "while it is published": (Writing, "publish", after),
-    "when it is published": (archive_module, "tail_too_long", instead),
+    "when it is published": (archive_module, "base_is_due", instead),
     "while the base is written": (faiss, "PyCallbackIOWriter", halfway),
     "when the base is written": (archive_module, "write_base", after),
     "when the manifest names the base": (Path, "unlink", instead),

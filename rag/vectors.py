@@ -134,6 +134,7 @@ class FaissBase:
             self._index = _mapped(file)
             self.numbers: Numbers = faiss.vector_to_array(self._index.id_map)
             self._flat, self._codes = _parts(self._index)
+            self._matrix = _rows_of(self._flat)
         except (OSError, RuntimeError, AttributeError) as error:
             raise ValueError(f"{record.file} cannot be opened: {error}") from error
         if len(self.numbers) != record.count:
@@ -182,15 +183,10 @@ class FaissBase:
 
     def stored(self, numbers: Numbers) -> Floats:
         """The vectors of these passages, a row each, as the file has them."""
-        return self._rows(np.searchsorted(self.numbers, numbers))
-
-    def _rows(self, places: Numbers) -> Floats:
-        if not len(places):
-            return np.empty((0, self._flat.d), np.float32)
-        return np.asarray(self._flat.reconstruct_batch(places))
+        return self._matrix[np.searchsorted(self.numbers, numbers)]
 
     def _best(self, vector: Floats, places: Numbers, depth: int) -> tuple[Numbers, Floats]:
-        return best(self.numbers[places], dots(self._rows(places), vector), depth)
+        return best(self.numbers[places], dots(self._matrix[places], vector), depth)
 
 
 class Vectors:
@@ -233,6 +229,14 @@ def _parts(index: Any) -> tuple[Any, Any | None]:
     if not isinstance(inner, faiss.IndexRefine):
         return inner, None
     return faiss.downcast_index(inner.refine_index), faiss.downcast_index(inner.base_index)
+
+
+def _rows_of(flat: Any) -> Floats:
+    """The vectors of a flat index where they are mapped, a row each; not to outlive it."""
+    if not flat.ntotal:
+        return np.empty((0, flat.d), np.float32)
+    data = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d)
+    return np.asarray(data.reshape(flat.ntotal, flat.d))
 
 
 def _together(

@@ -171,7 +171,7 @@ class FaissBase:
         while self._codes is not None and 4 * wanted < len(self.numbers):
             places = self._codes.search(row, wanted)[1][0]
             places = places[places >= 0]
-            passing = places[mask[self.numbers[places]]]
+            passing = np.sort(places[mask[self.numbers[places]]])  # in the order of the file
             if 4 * len(passing) >= 3 * least:
                 return self._best(vector, passing, depth)
             wanted *= 2

@@ -29,9 +29,9 @@ STOCK = 10_000
 
 NEIGHBOURS = 64
 NOISE = 0.6
-"""Of the standard deviation between near passages. With 0.6, from 79,000 real passages, the tenth
-best of 79,000 made-up ones is about as near to a real question as the tenth best real one: cosine
-.42 instead of .47, on average."""
+"""Of the standard deviation between near passages. Made from 15,000 real passages of five
+collections, the tenth best of 15,000 is at cosine .34 from a real question, on average, and the
+tenth best real one at .39: no nearer, so that searching is not made easier than it is."""
 
 PASSAGES_AN_ARTICLE = 8
 PASSAGE_CHARACTERS = 450

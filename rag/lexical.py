@@ -149,7 +149,9 @@ class LexicalSearcher:
         scores = np.zeros(len(numbers), dtype=np.float32)
         if not terms or not len(numbers) or not self.documents:
             return scores
-        among = _of_no_weight(Query.term_set_query(SCHEMA, "passage", numbers.tolist()))
+        # Not a set query, which takes three times as long for 200 numbers.
+        each = [Query.term_query(SCHEMA, "passage", number) for number in numbers.tolist()]
+        among = _of_no_weight(Query.boolean_query([(Occur.Should, query) for query in each]))
         found, values = self._run(
             [(Occur.Must, _any_term(terms)), (Occur.Must, among)], len(numbers)
         )

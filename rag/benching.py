@@ -13,6 +13,7 @@ import typer
 
 from rag import opening
 from rag.errors import InvalidRequest
+from rag.measuring import OWN_ARTICLES, OWN_SET
 from rag.options import AsJson, Index
 
 if TYPE_CHECKING:
@@ -30,14 +31,16 @@ ASKED = 300
 Set = Annotated[
     Path | None,
     typer.Argument(
-        help="A BEIR folder to take articles and questions from (default: made up ones).",
+        help=f"A BEIR folder to take articles and questions from (default: {OWN_SET}).",
         metavar="SET",
     ),
 ]
 Sizes = Annotated[
     str,
     typer.Option(
-        "--passages", help="Sizes of made-up archives to compare; none: ''.", metavar="N,..."
+        "--passages",
+        help="Sizes of made-up archives, drawn from the set; '' for none.",
+        metavar="N,...",
     ),
 ]
 Clients = Annotated[str, typer.Option(help="Clients that ask at a time.", metavar="N,...")]
@@ -62,7 +65,7 @@ def bench(
     from rag.report import write_report
 
     numbers = _numbers("passages", sizes), _numbers("clients", clients)
-    report = _measured(_workload(workload_set), index, numbers[1])
+    report = _measured(_workload(workload_set), index, *numbers)
     if out is not None:
         write_report(report, out)
     if as_json:
@@ -82,16 +85,18 @@ def _numbers(field: str, text: str) -> list[int]:
 
 
 def _workload(path: Path | None) -> Workload:
-    """The set at `path`, as far as it can be read; made up ones without a path."""
+    """The articles and questions of the set at `path`, or of the own set without one."""
     from rag import sets
     from rag.benchmark import Workload
     from rag.types import Article
 
-    if path is None:
-        raise InvalidRequest("set", "name a folder in BEIR form")
-    opened = sets.open_set(path, None, max_text_bytes=opening.settings(None).max_text_bytes)
+    about = OWN_ARTICLES if path is None else None
+    most = opening.settings(None).max_text_bytes
+    opened = sets.open_set(path or OWN_SET, about, max_text_bytes=most)
     articles = [each for each in opened.articles if isinstance(each, Article)]
-    return Workload(opened.name, articles, list(opened.queries.values()), made_up=False)
+    if not articles:
+        raise InvalidRequest("set", f"{path} has no articles; name a folder in BEIR form")
+    return Workload(opened.name, articles, list(opened.queries.values()))
 
 
 @contextmanager
@@ -106,7 +111,9 @@ def _folder(index: Path | None) -> Iterator[Path]:
     yield index
 
 
-def _measured(workload: Workload, index: Path | None, clients: Sequence[int]) -> dict[str, Any]:
+def _measured(
+    workload: Workload, index: Path | None, sizes: Sequence[int], clients: Sequence[int]
+) -> dict[str, Any]:
     from rag import benchmark
     from rag.encode import load_encoder
     from rag.report import commit, machine
@@ -129,14 +136,22 @@ def _measured(workload: Workload, index: Path | None, clients: Sequence[int]) ->
             step(f"asking {len(questions)} {length} questions")
             found = benchmark.questions(folder, encoder, questions, clients)
             asked += [{"length": length, **each} for each in found]
+        growth = []
+        for passages in sizes:
+            step(f"building and asking {passages:,} made-up passages")
+            with tempfile.TemporaryDirectory(prefix="rag-bench-") as place:
+                asked_of = workload.questions[:ASKED]
+                made = Path(place) / "index"
+                growth.append(benchmark.grown(folder, made, encoder, asked_of, passages))
         return {
             "commit": commit(),
             "machine": machine(),
             "model": encoder.name,
-            "workload": {"name": workload.name, "made_up": workload.made_up},
+            "set": workload.name,
             "encode": encoded,
             "ingest": ingested,
             "start": started,
             "questions": asked,
             "disk": benchmark.disk(folder),
+            "growth": growth,
         }

@@ -8,6 +8,7 @@ that was measured in the same run. Durations are medians unless they are called 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,11 +25,12 @@ import numpy as np
 from rag.archive import Archive, Outcome
 from rag.encode import DEFAULT_MODEL
 from rag.errors import NotReady
-from rag.ingest import encoder_input, ingest
+from rag.ingest import encoder_input, fingerprint, ingest, passage_budget
 from rag.load import ask, connected
 from rag.schema import ArticleDraft
 from rag.searcher import Searcher
 from rag.snapshot import Fingerprint
+from rag.synthetic import fill, stock
 from rag.types import Answer, Article, Encoder, Encoding
 
 FLOP_A_TOKEN = {DEFAULT_MODEL: 21.3e6}
@@ -54,12 +56,11 @@ Measured = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is done: articles to add, questions to ask; `made_up` where nobody wrote them."""
+    """What is done: articles to add, questions to ask."""
 
     name: str
     articles: Sequence[Article]
     questions: Sequence[str]
-    made_up: bool
 
 
 def product_rate(seconds: float = 0.5) -> float:
@@ -311,6 +312,35 @@ def questions(
         for count in clients:
             found = over_http(server.url, asked, count)
             yield {"where": "http", **found, "resident_bytes": server.resident_bytes()}
+
+
+def grown(
+    index: Path, folder: Path, encoder: Encoder, asked: Sequence[str], passages: int
+) -> Measured:
+    """An archive of so many made-up passages, drawn from the one at `index`: one client at a time.
+
+    It is built at `folder`, which is emptied afterwards.
+    """
+    budget = passage_budget(Archive(index), None)
+    real, archive = Archive(index), Archive(folder)
+    with real.reading() as reading:
+        assert reading is not None
+        drawn_from = stock(reading)
+    began = time.perf_counter()
+    fill(archive, drawn_from, passages, fingerprint(encoder, budget))
+    built_s = time.perf_counter() - began
+    archive.close()
+    real.close()
+    began = time.perf_counter()
+    opened = Archive(folder)
+    with opened.snapshot():
+        opened_s = time.perf_counter() - began
+    opened.close()
+    found = list(questions(folder, encoder, asked, [1]))
+    measured = {"passages": passages, "built_s": built_s, "opened_s": opened_s, "asked": found}
+    measured["disk"] = disk(folder)
+    shutil.rmtree(folder)
+    return measured
 
 
 def stored_texts(index: Path, count: int) -> list[str]:

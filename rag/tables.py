@@ -42,6 +42,8 @@ def bench(report: Report) -> None:
     """What `rag bench` measured."""
     _rates(report)
     _questions(report["questions"])
+    if report["growth"]:
+        _growth(report["growth"])
 
 
 def _rates(report: Report) -> None:
@@ -51,10 +53,9 @@ def _rates(report: Report) -> None:
     memory = start["resident_bytes"]
     stages = ", ".join(f"{name} {took:.1f} s" for name, took in ingest["stages_s"].items())
     each = disk["bytes_per_passage"]
-    made_up = " (made up)" if report["workload"]["made_up"] else ""
     pairs(
         [
-            ("workload", f"{report['workload']['name']}{made_up}"),
+            ("set", report["set"]),
             ("archive", f"{disk['articles']:,} articles, {disk['passages']:,} passages"),
             ("encoding", f"{encode['tokens_per_s']:,.0f} tokens/s{of_product}"),
             (
@@ -93,6 +94,23 @@ def _questions(measured: Sequence[Mapping[str, Any]]) -> None:
     table = _table(f"Its steps, {least} at a time: median ms", "", *names)
     for step in dict.fromkeys(step for each in few for step in each["steps_ms"]):
         table.add_row(step, *(f"{each['steps_ms'].get(step, 0):.2f}" for each in few))
+    out.print(table, "")
+
+
+def _growth(measured: Sequence[Mapping[str, Any]]) -> None:
+    columns = ("built", "opened", "process p50", "http p50", "p95", "memory", "a passage")
+    table = _table("Made-up archives: one client", "passages", *columns)
+    for each in measured:
+        process, http = each["asked"]
+        memory = http["resident_bytes"]
+        table.add_row(
+            f"{each['passages']:,}",
+            f"{each['built_s']:.1f} s",
+            f"{each['opened_s']:.2f} s",
+            *(f"{ms:.1f} ms" for ms in (process["p50_ms"], http["p50_ms"], http["p95_ms"])),
+            "" if memory is None else size(int(memory)),
+            size(round(sum(each["disk"]["bytes_per_passage"].values()))),
+        )
     out.print(table, "")
 
 

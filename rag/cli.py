@@ -182,6 +182,7 @@ app.command(name="eval")(measuring.evaluate)
 def status(index: Index = None, as_json: AsJson = False) -> None:
     """Say what the archive holds."""
     from rag import show
+    from rag.soundness import known_recall
 
     settings = opening.settings(index)
     with opening.archive(settings) as archive:
@@ -191,11 +192,15 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
         manifest, sizes = archive.manifest(), archive.sizes()
     model = manifest.get("encoder_name", settings.model)
     counts = {"articles": articles, "passages": passages, "generation": generation}
+    recall, method = known_recall(manifest)
     if as_json:
-        print_json({**counts, "model": model, "size_bytes": sizes})
+        known = {"recall_at_10": recall, "recall_method": method}
+        print_json({**counts, "model": model, "size_bytes": sizes, **known})
         return
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
-    rows += [("model", model), *((f"{part} on disk", show.size(n)) for part, n in sizes.items())]
+    found = "unknown" if recall is None else f"{recall:.3f}"
+    rows += [("recall@10", f"{found} ({method})"), ("model", model)]
+    rows += [(f"{part} on disk", show.size(n)) for part, n in sizes.items()]
     show.pairs(rows)
     if articles and "projection" not in manifest:
         show.err.print(
@@ -258,6 +263,7 @@ def remove(
             by_address = reading.ids_at(article) if reading else []
             by_id = reading.head(article) if reading else None
         outcome = archive.remove([by_id.id] if by_id else by_address or [article])
+        archive.renew_base()
     if as_json:
         print_json({"removed": list(outcome.removed), "generation": outcome.generation})
     else:

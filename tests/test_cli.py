@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag import vectors
 from tests.called import STORY
 
 
@@ -188,7 +190,23 @@ def test_status_counts(rag: Any, story: Path) -> None:
     assert status["generation"] == 1
     assert status["model"] == "fake"
     assert status["size_bytes"]["library"] > 0
+    assert (status["recall_at_10"], status["recall_method"]) == (1.0, "exact search")
     assert "articles" in rag("status").out
+    assert "1.000 (exact search)" in rag("status").out
+
+
+def test_status_says_when_recall_is_not_known(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "EXACT_MOST", 16)
+    file = tmp_path / "many.jsonl"
+    texts = [{"id": f"a{n}", "text": f"Mayor{n} spoke of the flood."} for n in range(20)]
+    file.write_text("\n".join(map(json.dumps, texts)))
+    rag("add", str(file))
+    assert rag("status", "--json").json["recall_at_10"] is None
+    assert "unknown (approximate search, not measured" in rag("status").out
+    assert rag("check").code == 0
+    assert rag("status", "--json").json["recall_at_10"] == 1.0
 
 
 def test_status_says_what_an_archive_of_before_lacks(rag: Any, story: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_signals_are_those_of_the_quote_and_of_its_lead(archive: Archive) -> Non
         margin = float(ranking.max_sims[place]) - sorted(scores, reverse=True)[RIVAL - 1]
     (sentence,) = (each for each in best.found if (each.start, each.end) == best.quoted)
     assert found is not None
-    assert found.meaning == sentence.meaning
+    assert found.meaning == pytest.approx(sentence.meaning)
     base = best.passage.span.start
     text = best.passage.text[sentence.start - base : sentence.end - base]
     assert text.startswith("Mayor7 of place7 warned")

@@ -9,6 +9,7 @@ lexical commit of the same marker, and keeps what it derived in memory until a n
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag import soundness
+from rag import exported, soundness
 from rag.errors import ArchiveBusy, ArchiveDamaged, ArticleNotFound, StorageFailed
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.reading import Reading
@@ -79,6 +80,7 @@ class Archive:
         self._lock_timeout_s = lock_timeout_s
         self._refreshing = threading.Lock()
         self._state = empty_state()
+        self._model_kept = False
 
     def close(self) -> None:
         """Let go of the database."""
@@ -166,6 +168,17 @@ class Archive:
             self._finish(generation)
         return Outcome(removed=tuple(dict.fromkeys(article_ids)), generation=generation)
 
+    def keep_model(self, export: Path | None) -> None:
+        """Carry this exported model, unless the archive has it. Where there is no room for it the
+        archive is as good without: it comes from the user's cache, or is made again."""
+        if export is None or self._model_kept:
+            return
+        self._model_kept = True
+        folder = self.folder / exported.IN_INDEX
+        if folder != export and exported.fault(folder, self.manifest().get("encoder", "")):
+            with suppress(ArchiveBusy, StorageFailed), self._locked():
+                exported.carry(export, folder)
+
     def recover(self) -> None:
         """Finish what was left unfinished and rebuild derived files that cannot be used."""
         with self._locked():
@@ -180,7 +193,10 @@ class Archive:
                 self._write_base()
 
     def rebuild(self) -> int:
-        """Make all derived files anew from the store, encoding nothing; the generation."""
+        """Make all derived files anew from the store, encoding nothing; the generation.
+
+        A damaged copy of the model goes: whoever adds articles next puts another in its place.
+        """
         if not self._exists():
             return 0
         with self._locked():
@@ -189,8 +205,11 @@ class Archive:
                 generation = reading.generation
                 documents = _documents(reading, 0, generation)
                 self._writer_lexical().rebuild(reading.archive(), generation, documents)
+                encoder = reading.manifest().get("encoder", "")
             if generation:
                 self._write_base()
+            if exported.fault(self.folder / exported.IN_INDEX, encoder):
+                shutil.rmtree(self.folder / exported.IN_INDEX, ignore_errors=True)
         return generation
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
@@ -207,7 +226,12 @@ class Archive:
 
     def sizes(self) -> dict[str, int]:
         """Bytes on the disk by part."""
-        parts = {"library": "library.db*", "lexical": "lexical/*", "dense": "dense.*"}
+        parts = {
+            "library": "library.db*",
+            "lexical": "lexical/*",
+            "dense": "dense.*",
+            "model": f"{exported.IN_INDEX}/*",
+        }
         return {part: sum(map(_size, self.folder.glob(each))) for part, each in parts.items()}
 
     def _exists(self) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rag.archive import Archive
-from rag.encode import SentenceTransformerEncoder
+from rag.encode import LazyEncoder
 from rag.errors import InvalidRequest
 from rag.evaluate import (
     ARTICLES,
@@ -331,7 +331,7 @@ def test_a_time_that_is_not_told_is_none() -> None:
 
 @pytest.fixture(scope="module")
 def seeded(
-    real_encoder: SentenceTransformerEncoder, tmp_path_factory: pytest.TempPathFactory
+    real_encoder: LazyEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searcher]:
     with closing(Archive(tmp_path_factory.mktemp("seeds"))) as archive:
         report = ingest(archive, real_encoder, read_paths(SEED_FILES))
@@ -381,7 +381,7 @@ and calls for close cooperation.""",
 
 @pytest.fixture(scope="module")
 def beside(
-    real_encoder: SentenceTransformerEncoder, tmp_path_factory: pytest.TempPathFactory
+    real_encoder: LazyEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searcher]:
     """The sample archive and one more article."""
     with closing(Archive(tmp_path_factory.mktemp("beside"))) as archive:

@@ -14,11 +14,11 @@ from typing import Self
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
 from rag.confidence import THRESHOLD, confidence, signals
-from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
 from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
 from rag.interpret import interpret
+from rag.models import DEFAULT_MODEL
 from rag.naming import NO_NAMES, SourceNames, source_names
 from rag.normalise import normalise_text
 from rag.rank import Question, Ranking, Read, Stopwatch, rank, read_closely

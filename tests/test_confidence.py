@@ -23,7 +23,7 @@ from rag.confidence import (
     confidence,
     signals,
 )
-from rag.encode import DEFAULT_MODEL
+from rag.models import DEFAULT_MODEL
 from rag.searcher import NO_FILTERS, Searcher
 from rag.types import Article, Filters
 from tests.fakes import FakeEncoder, add
@@ -40,9 +40,9 @@ def news(number: int) -> Article:
     return Article(id=f"n{number}", title=f"{one.title()} news", text=text)
 
 
-def encoder(**more: int) -> FakeEncoder:
+def encoder() -> FakeEncoder:
     """Passes for the model that confidence was fitted to."""
-    return FakeEncoder(name=DEFAULT_MODEL, **more)
+    return FakeEncoder(name=DEFAULT_MODEL)
 
 
 @pytest.fixture(name="archive", scope="module")

@@ -1,11 +1,18 @@
 """Search and question answering over a news archive, with quotes that can be checked."""
 
-from rag.archive import Archive
-from rag.encode import load_encoder
-from rag.ingest import ingest
-from rag.read import read_paths
-from rag.searcher import Searcher
-from rag.types import Answer, Article, Citation, Filters
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from rag.ingest import ingest  # now, since its module has the same name
+
+if TYPE_CHECKING:
+    from rag.archive import Archive
+    from rag.encode import load_encoder
+    from rag.read import read_paths
+    from rag.searcher import Searcher
+    from rag.types import Answer, Article, Citation, Filters
 
 __all__ = [
     "Answer",
@@ -18,3 +25,17 @@ __all__ = [
     "load_encoder",
     "read_paths",
 ]
+
+_MODULES = {
+    "Archive": "archive",
+    "Searcher": "searcher",
+    "load_encoder": "encode",
+    "read_paths": "read",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a part when it is asked for: reading pages, say, is not needed to ask a question."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"rag.{_MODULES.get(name, 'types')}"), name)

@@ -12,6 +12,7 @@ its own, for as long as it takes, while others read and write; only its name is 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag import soundness
+from rag import exported, soundness
 from rag.errors import ArchiveBusy, ArchiveDamaged, ArticleNotFound, StorageFailed
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.reading import Reading
@@ -86,6 +87,7 @@ class Archive:
         self._lock_timeout_s = lock_timeout_s
         self._refreshing = threading.Lock()
         self._state = empty_state()
+        self._model_kept = False
 
     def close(self) -> None:
         """Let go of the database."""
@@ -187,6 +189,17 @@ class Archive:
             if due:
                 self._write_base()
 
+    def keep_model(self, export: Path | None) -> None:
+        """Carry this exported model, unless the archive has it. Where there is no room for it the
+        archive is as good without: it comes from the user's cache, or is made again."""
+        if export is None or self._model_kept:
+            return
+        self._model_kept = True
+        folder = self.folder / exported.IN_INDEX
+        if folder != export and exported.fault(folder, self.manifest().get("encoder", "")):
+            with suppress(ArchiveBusy, StorageFailed), self._locked():
+                exported.carry(export, folder)
+
     def recover(self) -> None:
         """Finish what was left unfinished and rebuild derived files that cannot be used."""
         with self._locked():
@@ -199,7 +212,10 @@ class Archive:
                 self._write_base()
 
     def rebuild(self) -> int:
-        """Make all derived files anew from the store, encoding nothing; the generation."""
+        """Make all derived files anew from the store, encoding nothing; the generation.
+
+        A damaged copy of the model goes: whoever adds articles next puts another in its place.
+        """
         if not self._exists():
             return 0
         with self._locked():
@@ -208,6 +224,9 @@ class Archive:
                 generation = reading.generation
                 documents = _documents(reading, 0, generation)
                 self._writer_lexical().rebuild(reading.archive(), generation, documents)
+                encoder = reading.manifest().get("encoder", "")
+            if exported.fault(self.folder / exported.IN_INDEX, encoder):
+                shutil.rmtree(self.folder / exported.IN_INDEX, ignore_errors=True)
         if generation:
             with self._base_locked(BASE_TIMEOUT_S):
                 self._write_base()
@@ -241,7 +260,12 @@ class Archive:
 
     def sizes(self) -> dict[str, int]:
         """Bytes on the disk by part."""
-        parts = {"library": "library.db*", "lexical": "lexical/*", "dense": "dense.*"}
+        parts = {
+            "library": "library.db*",
+            "lexical": "lexical/*",
+            "dense": "dense.*",
+            "model": f"{exported.IN_INDEX}/*",
+        }
         return {part: sum(map(_size, self.folder.glob(each))) for part, each in parts.items()}
 
     def _exists(self) -> bool:

@@ -83,15 +83,12 @@ def sentence_of_weight(
 
 
 def words_asked(
-    passage: Passage, weights: Mapping[str, float], analyzer: Analyzer
+    passage: Passage, weights: Mapping[str, float], analyzer: Analyzer, within: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Where the question's terms stand in a passage, in code points of the article."""
-    start = passage.span.start
-    return [
-        (start + term.start, start + term.end)
-        for term in analyzer.terms(passage.text)
-        if term.text in weights
-    ]
+    """Where the question's terms stand in a part of a passage, in code points of the article."""
+    start, end = within
+    text = passage.text[start - passage.span.start : end - passage.span.start]
+    return [(start + first, start + last) for first, last in analyzer.places(text, weights)]
 
 
 def link(article: ArticleHead, quote: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from rag.opening import print_json
 from rag.options import AsJson, AskedAt, From, Index, Source, To, TokenBudget, TopK
 
 if TYPE_CHECKING:
+    from rag.config import Settings
     from rag.types import Filters
 
 # What a command alone needs is imported in it: `rag ask` must not wait for the server's parts.
@@ -70,7 +72,6 @@ def add(
     gzipped. What cannot be read is named, and the rest goes in.
     """
     from rag import show, wire
-    from rag.encode import load_encoder
     from rag.ingest import ingest
     from rag.read import read_paths, size_of
 
@@ -79,7 +80,7 @@ def add(
     with opening.archive(settings) as archive, progress.running():
         report = ingest(
             archive,
-            load_encoder(settings.model),
+            opening.encoder(settings),
             read_paths(paths, max_text_bytes=settings.max_text_bytes, on_bytes=progress.read),
             passage_tokens=settings.passage_tokens,
             tell=progress.tell,
@@ -192,15 +193,17 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
             generation = reading.generation if reading else 0
         manifest, sizes = archive.manifest(), archive.sizes()
     model = manifest.get("encoder_name", settings.model)
+    encoder = _encoder(settings)
     counts = {"articles": articles, "passages": passages, "generation": generation}
     recall, method = known_recall(manifest)
     if as_json:
         known = {"recall_at_10": recall, "recall_method": method}
-        print_json({**counts, "model": model, "size_bytes": sizes, **known})
+        print_json({**counts, "model": model, "encoder": encoder, "size_bytes": sizes, **known})
         return
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
     found = "unknown" if recall is None else f"{recall:.3f}"
     rows += [("recall@10", f"{found} ({method})"), ("model", model)]
+    rows += [("run by", show.encoder(**encoder))]
     rows += [(f"{part} on disk", show.size(n)) for part, n in sizes.items()]
     show.pairs(rows)
     if articles and "projection" not in manifest:
@@ -226,8 +229,8 @@ def check(index: Index = None, as_json: AsJson = False) -> None:
             show.out.print(f"{fault.part}: {fault.problem}", markup=False)
         if faults:
             show.err.print(
-                "Faults in lexical or dense are mended by `rag rebuild`; for one in library.db "
-                "restore the file from a backup."
+                "Faults in lexical, dense or model are mended by `rag rebuild`; for one in "
+                "library.db restore the file from a backup."
             )
         else:
             show.out.print("sound")
@@ -269,6 +272,18 @@ def remove(
         print_json({"removed": list(outcome.removed), "generation": outcome.generation})
     else:
         show.out.print(f"removed {', '.join(outcome.removed)}", markup=False)
+
+
+def _encoder(settings: Settings) -> dict[str, Any]:
+    """What runs the model on this machine."""
+    from rag.encode import Places, runtime
+    from rag.models import locate_model
+
+    try:
+        files = locate_model(settings.model)
+    except RagError as error:
+        return {"runtime": None, "prepared": False, "reason": str(error)}
+    return asdict(runtime(files, Places(settings.index, settings.cache)))
 
 
 def _filters(published_from: str | None, published_to: str | None, source: Any) -> Filters:

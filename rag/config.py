@@ -14,9 +14,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rag.archive import LOCK_TIMEOUT_S
 from rag.confidence import THRESHOLD
-from rag.encode import DEFAULT_MODEL
+from rag.encode import user_cache
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT
+from rag.models import DEFAULT_MODEL
 from rag.searcher import QUESTION_CHARACTERS
 from rag.tokens import DEFAULT_ENCODING, token_counter
 
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
         default=DEFAULT_MODEL,
         description="Name or folder of the sentence-transformers model.",
         min_length=1,
+    )
+    cache: Path = Field(
+        default_factory=user_cache, description="Folder where exported models are kept."
     )
     host: str = Field(default="127.0.0.1", description="Address that the server listens at.")
     port: int = Field(

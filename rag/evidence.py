@@ -8,6 +8,7 @@ Their weights were fitted by `eval/fit.py` on questions whose answering sentence
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rag.kind import ALSO, held, wanted
-from rag.rerank import Alignment
+from rag.rerank import Alignment, greatest_in
 from rag.types import EncodedQuestion, Floats, Kind, Mask, Numbers, Passage
 
 COVERED, SAID, MEANING, KINDS, ASKED = 0.567, 0.917, 0.368, 0.280, 0.480
@@ -47,19 +48,24 @@ ALIGNED = 0.5
 FARTHEST = np.iinfo(np.uint16).max
 """Stands for this many code points before the end, or more; see TokenVectors."""
 
+APART = 2**32
+"""More code points than any text has."""
+
 _QUESTION_WORD = re.compile(r"\b(?:who|whom|whose|when|where|which|what|why|how)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question as sentences are held against it. `weights`: of its words, the sum 1;
-    `question_words`: which of them are "who", "when" and the like."""
+    `question_words`: which of them are "who", "when" and the like; `shown_from`: the similarity
+    with each of them from which a word is shown as one that was meant."""
 
     lower: str
     wants: tuple[Kind, ...]
     is_question: bool
     weights: Floats
     question_words: Mask
+    shown_from: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,11 @@ def asked(question: str, encoded: EncodedQuestion, weights: Floats) -> Asked:
     wants = wanted(question)
     spans = [match.span() for match in _QUESTION_WORD.finditer(question)]
     words: Mask = np.array([span in spans for span in encoded.offsets], dtype=np.bool_)
-    return Asked(question.lower(), wants, _is_question(question, wants, spans), weights, words)
+    # The mean of equal numbers may come out greater than each of them.
+    counting = weights >= min(weights.mean(), weights.max()) if len(weights) else words
+    shown_from = np.where(counting, np.float32(ALIGNED), np.float32(np.inf))
+    is_question = _is_question(question, wants, spans)
+    return Asked(question.lower(), wants, is_question, weights, words, shown_from)
 
 
 def _is_question(
@@ -109,30 +119,49 @@ def _is_question(
     return text.rstrip().endswith("?") or first < LEADING_WORDS
 
 
-def sentences(passage: Passage, alignment: Alignment, question: Asked) -> list[Sentence]:
-    """The sentences of a passage with their signals, in order."""
-    starts, ends = _spans(passage, alignment).T
-    title = alignment.similarities[ends <= passage.span.start].max(axis=0, initial=0.0)
-    found = []
-    for start, end in passage.span.sentences:
-        inside = (start <= starts) & (ends <= end)
-        nearest = alignment.similarities[inside].max(axis=0, initial=0.0)
-        text = passage.text[start - passage.span.start : end - passage.span.start]
-        words = nearest[question.question_words]
-        kinds = kinds_held(text, question)
-        found.append(
-            Sentence(
-                start,
-                end,
-                float(np.maximum(nearest, title) @ question.weights),
-                float(nearest @ question.weights),
-                float(alignment.whole[inside].mean()) if inside.any() else 0.0,
-                sum(kinds.values()) / max(1, len(question.wants)),
-                float(words.mean()) if len(words) else 0.0,
-                frozenset(kinds),
-            )
-        )
+def sentences(
+    passages: Sequence[Passage], alignments: Sequence[Alignment], question: Asked
+) -> list[list[Sentence]]:
+    """The sentences of each passage with their signals, in order."""
+    found: list[list[Sentence]] = [[] for _ in passages]
+    marks = [(at, *mark) for at, each in enumerate(passages) for mark in each.span.sentences]
+    if not marks:
+        return found
+    signals = _signals(passages, alignments, question, np.array(marks)).tolist()
+    for (at, start, end), (covered, said, meant, fits) in zip(marks, signals, strict=True):
+        base = passages[at].span.start
+        kinds = kinds_held(passages[at].text[start - base : end - base], question)
+        part = sum(kinds.values()) / max(1, len(question.wants))
+        found[at].append(Sentence(start, end, covered, said, meant, part, fits, frozenset(kinds)))
     return found
+
+
+def _signals(
+    passages: Sequence[Passage], alignments: Sequence[Alignment], question: Asked, marks: Numbers
+) -> Floats:
+    """What sentences cover, say, mean and fit: shape (sentences, 4). `marks`: of each, the place of
+    its passage, start and end."""
+    spans = [_spans(*each) for each in zip(passages, alignments, strict=True)]
+    # Words of all passages in one row, those of each behind all of the one before.
+    starts, ends = np.concatenate([each + at * APART for at, each in enumerate(spans)]).T
+    similarities = np.concatenate([each.similarities for each in alignments])
+    at, start, end = marks.T
+    first = np.searchsorted(starts, start + at * APART)
+    last = np.maximum(first, np.searchsorted(ends, end + at * APART, side="right"))
+    nearest = greatest_in(similarities, first, last)
+    begins = np.cumsum([0, *(len(each) for each in spans[:-1])])
+    bases = np.array([each.span.start for each in passages]) + np.arange(len(spans)) * APART
+    titles = greatest_in(similarities, begins, np.searchsorted(ends, bases, side="right"))
+    words = nearest[:, question.question_words]
+    whole = np.concatenate([[0.0], *(each.whole for each in alignments)]).cumsum()
+    return np.column_stack(
+        [
+            np.maximum(nearest, titles[at]) @ question.weights,
+            nearest @ question.weights,
+            (whole[last] - whole[first]) / np.maximum(1, last - first),
+            words.sum(axis=1) / max(1, words.shape[1]),
+        ]
+    )
 
 
 def meaning(passage: Passage, alignment: Alignment, start: int, end: int) -> float:
@@ -148,7 +177,7 @@ def kinds_held(text: str, question: Asked) -> dict[Kind, float]:
     worth: less than 1 where it is another kind that may also answer."""
     if not question.wants:
         return {}
-    kinds = held(text)
+    kinds = held(text, {each for wants in question.wants for each in (wants, *ALSO.get(wants, ()))})
     worth: dict[Kind, float] = {}
     for wants in question.wants:
         for kind in (wants, *ALSO.get(wants, ())):
@@ -171,17 +200,16 @@ def _says(question: str, words: str) -> bool:
     return False
 
 
-def aligned_words(passage: Passage, alignment: Alignment, question: Asked) -> list[tuple[int, int]]:
-    """The words of a passage that stand for words of the question that count, in order, in code
-    points of the article."""
-    weights = question.weights
-    # The mean of equal numbers may come out greater than each of them.
-    counting = weights >= min(weights.mean(), weights.max()) if len(weights) else slice(0)
-    near = (alignment.similarities[:, counting] >= ALIGNED).any(axis=1)
+def aligned_words(
+    passage: Passage, alignment: Alignment, question: Asked, within: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The words of a part of a passage that stand for words of the question that count, in order,
+    in code points of the article."""
+    spans = _spans(passage, alignment)
+    inside = (spans[:, 0] >= within[0]) & (spans[:, 1] <= within[1])
+    near = (alignment.similarities[inside] >= question.shown_from).any(axis=1)
     found: list[tuple[int, int]] = []
-    for start, end in _spans(passage, alignment)[near].tolist():
-        if start < passage.span.start:
-            continue  # a word of the title
+    for start, end in spans[inside][near].tolist():
         word = _whole_word(passage, start, end)
         if not found or found[-1] != word:
             found.append(word)
@@ -209,9 +237,9 @@ def _whole_word(passage: Passage, start: int, end: int) -> tuple[int, int]:
 def best_run(passage: Passage, found: Sequence[Sentence]) -> tuple[int, int]:
     """The (first, last + 1) of the sentences to quote: the best one, and of its neighbours in the
     paragraph those that may as well be it, or that hold a kind asked for that it lacks."""
-    scores = np.array([each.score for each in found])
-    best = int(scores.argmax())
-    chances = np.exp((scores - scores[best]) * SHARPNESS)
+    scores = [each.score for each in found]
+    best = scores.index(max(scores))
+    chances = [math.exp((score - scores[best]) * SHARPNESS) for score in scores]
     first, last = best, best
     while last - first + 1 < QUOTE_SENTENCES:
         held_so_far = frozenset().union(*(each.holds for each in found[first : last + 1]))

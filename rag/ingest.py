@@ -211,6 +211,7 @@ class _Run:
             except EncodingsGone:
                 if attempt == ATTEMPTS - 1:
                     raise
+        self._archive.keep_model(self._encoder.exported)
         self.report.added += len(outcome.added)
         self.report.updated += len(outcome.updated)
         self.report.unchanged += len(outcome.unchanged)
@@ -225,6 +226,7 @@ class _Run:
         with self._archive.reading() as reading:
             known = reading.known(self._texts) if reading else set()
         missing = [key for key in self._texts if key not in known]
+        missing.sort(key=lambda key: len(self._texts[key]))  # little is filled up in a pass
         encodings: dict[bytes, Encoding] = {}
         for at in range(0, len(missing), ENCODE_AT_ONCE):
             keys = missing[at : at + ENCODE_AT_ONCE]

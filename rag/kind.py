@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rag.names import names
 from rag.types import Kind
@@ -232,28 +232,35 @@ mondays tuesdays wednesdays thursdays fridays saturdays sundays yesterday today 
 noon midnight last next this past previous following same
 """)
 _DIGIT = re.compile(r"\d")
+_NAMED = frozenset({Kind.PERSON, Kind.PLACE, Kind.ORGANISATION})
+_TIMED = frozenset({Kind.DATE, Kind.DURATION, Kind.NUMBER})
 
 
-def held(text: str) -> dict[Kind, tuple[Span, ...]]:
-    """What a sentence holds: by kind, the (start, end) of each, in code points of `text`, sorted.
+def held(text: str, kinds: Collection[Kind] = tuple(Kind)) -> dict[Kind, tuple[Span, ...]]:
+    """What a sentence holds of `kinds`: by kind, the (start, end) of each, in code points of
+    `text`, sorted.
 
     Kinds that it does not hold are left out. Spans of one kind do not overlap; those of two may:
     "three years" is a duration and a number. A number inside a date is none. Any text is fine; one
     without capitals holds no names.
     """
+    found: dict[Kind, list[Span]] = {}
     lower = _lower(text)
-    words = frozenset(_TOKEN.findall(lower))
-    digits = _DIGIT.search(lower) is not None
-    dates, durations = _times(text, lower, words, digits=digits)
-    found: dict[Kind, list[Span]] = {Kind.DATE: dates, Kind.DURATION: durations}
-    if digits or not words.isdisjoint(_NUMBER_WORDS):
-        numbers = [match.span() for match in _NUMBER.finditer(lower)]
-        found[Kind.NUMBER] = [span for span in numbers if not _touches(span, dates)]
-    found[Kind.REASON] = [match.span() for match in _REASON.finditer(lower)]
-    for kind, start, end in names(text):
-        if not _touches((start, end), dates):
-            found.setdefault(kind, []).append((start, end))
-    return {kind: tuple(spans) for kind, spans in found.items() if spans}
+    if Kind.REASON in kinds:
+        found[Kind.REASON] = [match.span() for match in _REASON.finditer(lower)]
+    named = () if _NAMED.isdisjoint(kinds) else [n for n in names(text) if n[0] in kinds]
+    if named or not _TIMED.isdisjoint(kinds):
+        words = frozenset(_TOKEN.findall(lower))
+        digits = _DIGIT.search(lower) is not None
+        dates, durations = _times(text, lower, words, digits=digits)
+        found |= {Kind.DATE: dates, Kind.DURATION: durations}
+        if Kind.NUMBER in kinds and (digits or not words.isdisjoint(_NUMBER_WORDS)):
+            numbers = [match.span() for match in _NUMBER.finditer(lower)]
+            found[Kind.NUMBER] = [span for span in numbers if not _touches(span, dates)]
+        for kind, start, end in named:
+            if not _touches((start, end), dates):
+                found.setdefault(kind, []).append((start, end))
+    return {kind: tuple(spans) for kind, spans in found.items() if spans and kind in kinds}
 
 
 def _times(

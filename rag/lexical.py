@@ -8,7 +8,7 @@ no commit payload.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,11 @@ class Analyzer:
         """The words of `text` in order, with code-point offsets."""
         tokens = self._analyzer.pre_tokenize(well_formed(text)).tokens
         return [Term(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
+
+    def places(self, text: str, terms: Container[str]) -> list[tuple[int, int]]:
+        """Where words of `text` stand that are one of `terms`, in code points, in order."""
+        tokens = self._analyzer.pre_tokenize(well_formed(text)).tokens
+        return [(t.char_offset_from, t.char_offset_to) for t in tokens if t.text in terms]
 
     def question_terms(self, text: str) -> list[str]:
         """The distinct terms to ask for, stop words left out unless there is nothing else."""

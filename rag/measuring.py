@@ -211,10 +211,9 @@ class _Call:
 def _index(opened: EvaluationSet, archive: Archive, settings: Settings) -> None:
     """Add the articles of the set. Raises InvalidRequest for one that cannot be: all count."""
     from rag import show
-    from rag.encode import load_encoder
     from rag.ingest import ingest
 
-    encoder, tokens = load_encoder(settings.model), settings.passage_tokens
+    encoder, tokens = opening.encoder(settings), settings.passage_tokens
     with show.waiting("Indexing the set"):
         ingested = ingest(archive, encoder, opened.articles, passage_tokens=tokens)
     if ingested.failed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rag.archive import Archive
     from rag.config import Settings
+    from rag.encode import LazyEncoder
     from rag.searcher import Searcher
 
 
@@ -36,24 +37,36 @@ def archive(settings: Settings) -> Iterator[Archive]:
         archive.close()
 
 
+def encoder(settings: Settings) -> LazyEncoder:
+    """The encoder of the model; what the user should know of it goes to standard error."""
+    from rag import show
+    from rag.encode import load_encoder
+
+    return load_encoder(
+        settings.model,
+        index=settings.index,
+        cache=settings.cache,
+        tell=lambda line: show.err.print(line, markup=False),
+    )
+
+
 @contextmanager
 def searcher(settings: Settings) -> Iterator[Searcher]:
     """A searcher of the archive, its model loaded."""
     from rag import show
-    from rag.encode import load_encoder
     from rag.searcher import Searcher
 
     with archive(settings) as opened:
-        encoder = load_encoder(settings.model)
+        model = encoder(settings)
         searcher = Searcher(
             opened,
-            encoder,
+            model,
             lexical_weight=settings.lexical_weight,
             threshold=settings.answer_threshold,
             question_characters=settings.max_question_characters,
         )
         with show.waiting("Loading the model"):
-            encoder.warm()
+            model.warm()
         yield searcher
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,11 @@ from typing import Self
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
 from rag.confidence import THRESHOLD, confidence, signals
-from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest
 from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
 from rag.interpret import interpret
+from rag.models import DEFAULT_MODEL
 from rag.naming import NO_NAMES, SourceNames, source_names
 from rag.normalise import normalise_text
 from rag.rank import Question, Ranking, Read, Stopwatch, rank, read_closely
@@ -37,6 +38,8 @@ from rag.types import (
     Verification,
 )
 
+logger = logging.getLogger(__name__)
+
 TOP_K = 5
 TOP_K_MOST = 100
 
@@ -44,6 +47,12 @@ QUESTION_CHARACTERS = 8_000
 """The longest question."""
 
 NO_FILTERS = Filters()
+
+LOST = (
+    "library.db has lost the token vectors of these passages, which are ranked without them: %s; "
+    "`rag check` names every loss, and removing an article and adding it again makes it whole"
+)
+"""Logged once for each passage."""
 
 
 class Searcher:
@@ -72,6 +81,7 @@ class Searcher:
         )
         self._names: tuple[Columns | None, SourceNames] = (None, NO_NAMES)
         self._day: str | None = None
+        self._told: frozenset[int] = frozenset()
         archive.require(self._fingerprint)
 
     def on(self, day: str) -> Self:
@@ -185,7 +195,11 @@ class Searcher:
         with clock.stage("encode"):
             encoded = self._encoder.encode_question(text)
         asked = Question(text, encoded, interpreted, scope)
-        return rank(snapshot, asked, depth, self._lexical_weight, clock)
+        ranking = rank(snapshot, asked, depth, self._lexical_weight, clock)
+        if "projection" in snapshot.manifest and (lost := ranking.lost - self._told):
+            self._told |= lost
+            logger.warning(LOST, ", ".join(map(str, sorted(lost))))
+        return ranking
 
     def _interpreted(
         self, columns: Columns, question: str, filters: Filters, asked_at: str | None
@@ -270,12 +284,13 @@ def _hits(
 
 def _cited(at: int, hit: Hit, read: Read | None, ranking: Ranking, snapshot: Snapshot) -> Citation:
     """The citation of a hit; by the weight of the question's terms where it was not read."""
-    asked_for = words_asked(hit.passage, ranking.weights, snapshot.analyzer)
     quoted = read.quoted if read else None
     if read is None or ranking.asked is None or quoted is None:
         quoted = sentence_of_weight(hit.passage, ranking.weights, snapshot.analyzer)
-        return cite(at, hit, quoted, asked_for)
-    aligned = aligned_words(hit.passage, read.alignment, ranking.asked)
+        aligned = []
+    else:
+        aligned = aligned_words(hit.passage, read.alignment, ranking.asked, quoted)
+    asked_for = words_asked(hit.passage, ranking.weights, snapshot.analyzer, quoted)
     return cite(at, hit, quoted, sorted({*asked_for, *aligned}))
 
 

@@ -41,7 +41,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
     """
     service = Service(
         Archive(settings.index, lock_timeout_s=settings.lock_timeout_s),
-        encoder or load_encoder(settings.model),
+        encoder or load_encoder(settings.model, index=settings.index, cache=settings.cache),
         _limits(settings),
         lexical_weight=settings.lexical_weight,
         answer_threshold=settings.answer_threshold,

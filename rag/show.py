@@ -58,6 +58,13 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
         out.print(Text(f"{name:<{width}}  {value}"))
 
 
+def encoder(runtime: str | None, prepared: bool, reason: str | None) -> str:
+    """What runs the model, in a line."""
+    if reason:
+        return f"{runtime or 'nothing'}: {reason}"
+    return f"{runtime}" if prepared else f"{runtime}, once the model is prepared (at its first use)"
+
+
 def size(count: int) -> str:
     """Bytes in a unit that people read."""
     value = float(count)

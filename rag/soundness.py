@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.exported import IN_INDEX, fault
 from rag.lexical import LexicalIndex
 from rag.reading import Reading
 from rag.snapshot import base_record
@@ -40,6 +41,10 @@ def faults(folder: Path, reading: Reading, report: Callable[[str], None]) -> Ite
     yield from (Fault("lexical", problem) for problem in _lexical_faults(folder, reading))
     report("dense")
     yield from (Fault("dense", problem) for problem in _dense_faults(folder, reading))
+    report("model")
+    if (folder / IN_INDEX).exists():
+        problem = fault(folder / IN_INDEX, reading.manifest().get("encoder", ""))
+        yield from [Fault("model", problem)] if problem else []
 
 
 def recall(folder: Path, reading: Reading) -> Recall | None:

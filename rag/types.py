@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -177,6 +178,10 @@ class Encoder(Protocol):
     @property
     def projection(self) -> str:
         """Name of what token vectors are compressed with; equal names, comparable ones."""
+
+    @property
+    def exported(self) -> Path | None:
+        """The folder of the exported model that runs, for archives to carry; None if none does."""
 
     @property
     def window(self) -> int:

@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import settings
 
 from rag import cli, encode
-from rag.encode import SentenceTransformerEncoder, load_encoder
+from rag.encode import LazyEncoder, load_encoder
+from rag.models import locate_model
 from tests.called import STORY, Called, WarmFake
+
+if TYPE_CHECKING:
+    from rag.reference import SentenceTransformerEncoder
 
 settings.register_profile("rag", deadline=None)
 settings.load_profile("rag")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache of these tests, also of the processes that they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAG_CACHE", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "rag"
+
+
 @pytest.fixture(scope="session")
-def real_encoder() -> SentenceTransformerEncoder:
-    """The default model, for tests marked `model`."""
+def real_encoder() -> LazyEncoder:
+    """The default model as it is run, for tests marked `model`."""
     encoder = load_encoder()
     encoder.warm()
     return encoder
+
+
+@pytest.fixture(scope="session")
+def reference() -> SentenceTransformerEncoder:
+    """The default model through sentence-transformers."""
+    from rag.reference import SentenceTransformerEncoder
+
+    return SentenceTransformerEncoder(locate_model())
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any attempt at a connection fails the test."""
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        pytest.fail("a socket was opened")
+
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @pytest.fixture
@@ -35,8 +73,9 @@ def story(tmp_path: Path) -> Path:
 @pytest.fixture
 def rag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Calls the command line with a fake model, in a folder of its own."""
-    monkeypatch.setattr(encode, "load_encoder", lambda _: WarmFake())
+    monkeypatch.setattr(encode, "load_encoder", lambda *_, **__: WarmFake())
     monkeypatch.setenv("RAG_INDEX", str(tmp_path / "index"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> Called:

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from rag.archive import Archive
+from rag.encoder import Shape
+from rag.exported import GRAPH, TOKENIZER, WEIGHTS, appearing, describe
 from rag.ingest import IngestReport, encoder_input, ingest
 from rag.project import RANDOM, random_projection
 from rag.schema import same_record
@@ -23,6 +25,8 @@ from rag.snapshot import Snapshot
 from rag.types import Article, ArticleHead, EncodedQuestion, Encoding, Floats, Passage, TokenVectors
 
 DIMENSION = 32
+
+EXPORT_SHAPE = Shape(dimension=DIMENSION, longest=256, pad=1, query="ask: ", document="")
 
 _PROJECTION = random_projection(DIMENSION)
 
@@ -36,7 +40,15 @@ class FakeEncoder:
     `questions_encoded`.
     """
 
-    def __init__(self, *, name: str = "fake", seed: int = 0, window: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "fake",
+        seed: int = 0,
+        window: int = 256,
+        exported: Path | None = None,
+    ) -> None:
+        self.exported = exported
         self._name = name
         self._seed = seed
         self._window = window
@@ -101,6 +113,15 @@ class FakeEncoder:
             vector[number % DIMENSION] += 1.0 if number & 0x10000 else -1.0
         length = float(np.linalg.norm(vector))
         return vector / np.float32(length)
+
+
+def fake_export(folder: Path, fingerprint: str) -> Path:
+    """An exported model's folder, but for what is in its files."""
+    with appearing(folder) as new:
+        for name in (GRAPH, WEIGHTS, TOKENIZER):
+            (new / name).write_bytes(name.encode() * 100)
+        describe(new, "fake", fingerprint, EXPORT_SHAPE)
+    return folder
 
 
 def add(

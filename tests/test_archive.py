@@ -28,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 import rag.archive as archive_module
 import rag.lexical as lexical_module
 import rag.store as store_module
+from rag import exported
 from rag.archive import Archive, EncodingsGone
 from rag.errors import (
     ArchiveBusy,
@@ -37,6 +38,7 @@ from rag.errors import (
     IndexMismatch,
     StorageFailed,
 )
+from rag.exported import opened
 from rag.ingest import fingerprint, ingest
 from rag.lexical import LexicalIndex
 from rag.project import RANDOM
@@ -44,7 +46,7 @@ from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
 from rag.types import Article, Encoding, Span
 from rag.vectors import write_base
 from rag.writing import Writing
-from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
+from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds, fake_export
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
@@ -761,6 +763,90 @@ def test_an_archive_with_codes_beside_its_base(
     assert_holds(archive.folder, held)
     archive.rebuild()
     assert_holds(archive.folder, held)
+
+
+# The exported model that an archive carries
+
+
+@pytest.fixture(name="export")
+def _export(tmp_path: Path, encoder: FakeEncoder) -> Path:
+    return fake_export(tmp_path / "cache" / "export", encoder.fingerprint)
+
+
+def test_an_archive_carries_the_model_from_its_first_articles_on(
+    archive: Archive, export: Path
+) -> None:
+    add(archive, FakeEncoder(exported=export), *STORIES)
+    carried = opened(archive.folder / "model")
+    assert carried is not None
+    assert carried.weights_whole()
+    assert archive.check() == []
+    assert archive.sizes()["model"] == sum(file.stat().st_size for file in export.iterdir())
+
+
+def test_an_archive_of_before_gets_the_model_when_something_is_added(
+    full: Archive, export: Path
+) -> None:
+    assert full.sizes()["model"] == 0
+    add(full, FakeEncoder(exported=export), *STORIES)
+    assert full.sizes()["model"] == 0
+    add(full, FakeEncoder(exported=export), story(9))
+    assert opened(full.folder / "model") is not None
+
+
+def test_an_archive_keeps_the_copy_it_has(full: Archive, export: Path) -> None:
+    add(full, FakeEncoder(exported=export), story(9))
+    shutil.rmtree(export)
+    with closing(Archive(full.folder)) as archive:
+        add(archive, FakeEncoder(exported=full.folder / "model"), story(10))
+    with closing(Archive(full.folder)) as archive:
+        add(archive, FakeEncoder(exported=None), story(11))
+    assert full.check() == []
+    assert opened(full.folder / "model") is not None
+
+
+@pytest.mark.parametrize("file", ["model.weights", "model.onnx", "tokenizer.json", "about.json"])
+def test_a_damaged_copy_of_the_model_is_named_and_replaced(
+    file: str, full: Archive, export: Path
+) -> None:
+    add(full, FakeEncoder(exported=export), story(9))
+    content = (export / file).read_bytes()
+    (full.folder / "model" / file).unlink()
+    (full.folder / "model" / file).write_bytes(content[:-9] + b"?" + content[-8:])
+    (fault,) = full.check()
+    assert fault.part == "model"
+    with closing(Archive(full.folder)) as archive:
+        add(archive, FakeEncoder(exported=export), story(10))
+    assert full.check() == []
+    assert (full.folder / "model" / file).read_bytes() == content
+
+
+def test_a_damaged_copy_of_the_model_is_gone_after_a_rebuild(full: Archive, export: Path) -> None:
+    add(full, FakeEncoder(exported=export), story(9))
+    full.rebuild()
+    assert opened(full.folder / "model") is not None
+    (full.folder / "model" / "about.json").write_text("{")
+    full.rebuild()
+    assert full.check() == []
+    assert not (full.folder / "model").exists()
+
+
+def test_another_models_copy_is_a_fault(full: Archive) -> None:
+    fake_export(full.folder / "model", "another")
+    (fault,) = full.check()
+    assert (fault.part, fault.problem) == ("model", "is another model's")
+
+
+def test_articles_go_in_where_there_is_no_room_for_the_model(
+    archive: Archive, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(exported, "carry", refuse)
+    report = add(archive, FakeEncoder(exported=export), *STORIES)
+    assert report.added == len(STORIES)
+    assert_holds(archive.folder, STORIES)
 
 
 def test_sizes_are_those_of_the_files_even_of_one_that_goes_meanwhile(

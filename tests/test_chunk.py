@@ -19,7 +19,7 @@ from rag.chunk import (
     clip_words,
     sentences,
 )
-from rag.encode import SentenceTransformerEncoder
+from rag.encode import LazyEncoder
 from rag.read import read_paths
 from rag.types import Article, Span
 
@@ -275,7 +275,7 @@ def seed_articles() -> list[Article]:
 
 
 @pytest.mark.model
-def test_the_seeds_with_the_real_tokenizer(real_encoder: SentenceTransformerEncoder) -> None:
+def test_the_seeds_with_the_real_tokenizer(real_encoder: LazyEncoder) -> None:
     limit = real_encoder.window - 64
     for article in seed_articles():
         spans = chunk(article.text, real_encoder.count, budget=PASSAGE_TOKENS, limit=limit)
@@ -299,9 +299,7 @@ def test_the_seeds_with_the_real_tokenizer(real_encoder: SentenceTransformerEnco
     ],
     ids=["letters", "marks", "korean", "chinese", "emoji", "words"],
 )
-def test_no_passage_is_over_the_real_window(
-    text: str, real_encoder: SentenceTransformerEncoder
-) -> None:
+def test_no_passage_is_over_the_real_window(text: str, real_encoder: LazyEncoder) -> None:
     limit = real_encoder.window - 64
     spans = chunk(text, real_encoder.count, budget=PASSAGE_TOKENS, limit=limit)
     check(text, spans, limit)

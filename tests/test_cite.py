@@ -164,11 +164,13 @@ def test_without_token_vectors_the_sentence_of_most_weight_is_quoted() -> None:
     assert quoted(okafor=1.0) == spans[1]  # the first of equals
     assert quoted(met=3.0, warn=1.0, okafor=1.0) == spans[0]
     assert quoted(zebra=1.0) == quoted() == (100, 100 + len(text))
-    words = [
-        text[start - 100 : end - 100]
-        for start, end in words_asked(passage, {"okafor": 1}, ANALYZER)
-    ]
-    assert words == ["Okafor", "Okafor"]
+
+    def shown(start: int, end: int) -> list[tuple[int, int]]:
+        return words_asked(passage, {"okafor": 1}, ANALYZER, (start, end))
+
+    both = shown(100, 100 + len(text))
+    assert [text[start - 100 : end - 100] for start, end in both] == ["Okafor", "Okafor"]
+    assert [shown(*each) for each in spans] == [[], both[:1], both[1:]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=9))

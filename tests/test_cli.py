@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from rag import vectors
+from rag.encode import Places, user_cache
+from rag.models import locate_model
 from tests.called import STORY
+from tests.fakes import fake_export
 
 
 def test_add_then_ask_gives_a_quote_that_stands_in_the_article(rag: Any, story: Path) -> None:
@@ -207,6 +210,33 @@ def test_status_says_when_recall_is_not_known(
     assert "unknown (approximate search, not measured" in rag("status").out
     assert rag("check").code == 0
     assert rag("status", "--json").json["recall_at_10"] == 1.0
+
+
+def test_status_says_what_runs_the_model(rag: Any, tmp_path: Path) -> None:
+    encoder = rag("status", "--json").json["encoder"]
+    assert encoder == {"runtime": "onnxruntime", "prepared": False, "reason": None}
+    assert "run by           onnxruntime, once the model is prepared" in rag("status").out
+    places = Places(None, user_cache())
+    files = locate_model()
+    fake_export(places.exported(files.fingerprint), files.fingerprint)
+    assert rag("status", "--json").json["encoder"]["prepared"] is True
+    assert "run by           onnxruntime\n" in rag("status").out
+
+
+def test_status_says_why_a_model_is_not_run_lean(rag: Any) -> None:
+    Places(None, user_cache()).note_failure(locate_model().fingerprint, "no such operator")
+    encoder = rag("status", "--json").json["encoder"]
+    assert encoder["runtime"] == "sentence-transformers"
+    assert encoder["reason"] == "no such operator"
+    assert "run by           sentence-transformers: no such operator" in rag("status").out
+
+
+def test_status_says_that_a_model_is_not_there(rag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_MODEL", "./no-such-model")
+    status = rag("status", "--json")
+    assert status.code == 0
+    assert status.json["encoder"]["runtime"] is None
+    assert "was not found" in status.json["encoder"]["reason"]
 
 
 def test_status_says_what_an_archive_of_before_lacks(rag: Any, story: Path, tmp_path: Path) -> None:

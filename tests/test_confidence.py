@@ -23,7 +23,7 @@ from rag.confidence import (
     confidence,
     signals,
 )
-from rag.encode import DEFAULT_MODEL
+from rag.models import DEFAULT_MODEL
 from rag.searcher import NO_FILTERS, Searcher
 from rag.types import Article, Filters
 from tests.fakes import FakeEncoder, add
@@ -40,9 +40,9 @@ def news(number: int) -> Article:
     return Article(id=f"n{number}", title=f"{one.title()} news", text=text)
 
 
-def encoder(**more: int) -> FakeEncoder:
+def encoder() -> FakeEncoder:
     """Passes for the model that confidence was fitted to."""
-    return FakeEncoder(name=DEFAULT_MODEL, **more)
+    return FakeEncoder(name=DEFAULT_MODEL)
 
 
 @pytest.fixture(name="archive", scope="module")
@@ -148,7 +148,7 @@ def test_signals_are_those_of_the_quote_and_of_its_lead(archive: Archive) -> Non
         margin = float(ranking.max_sims[place]) - sorted(scores, reverse=True)[RIVAL - 1]
     (sentence,) = (each for each in best.found if (each.start, each.end) == best.quoted)
     assert found is not None
-    assert found.meaning == sentence.meaning
+    assert found.meaning == pytest.approx(sentence.meaning)
     base = best.passage.span.start
     text = best.passage.text[sentence.start - base : sentence.end - base]
     assert text.startswith("Mayor7 of place7 warned")

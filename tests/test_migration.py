@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rag.archive import Archive
-from rag.encode import DEFAULT_MODEL
+from rag.models import DEFAULT_MODEL
 from rag.schema import FORMAT, MIGRATIONS, manifest_checksum
 from rag.searcher import Searcher
 from rag.types import Article, Citation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_the_first_are_ranked_by_three_signals(
     assert set(top.tolist()) == set(np.flatnonzero(~np.isnan(ranking.max_sims)).tolist())
     numbers = found.numbers[top]
     vectors = snapshot.token_vectors(numbers.tolist())
-    alignments = align(ranking.question.encoded, [vectors[number] for number in numbers.tolist()])
+    alignments = align(ranking.question.encoded, {at: vectors[at] for at in numbers.tolist()})
     terms = snapshot.analyzer.terms(ranking.question.text)
     weights = word_weights(ranking.question.encoded, terms, ranking.weights)
     first = first_copies(numbers, found.lexical[top], found.dense[top], alignments)
@@ -202,7 +202,7 @@ def test_reading_closely_adds_what_is_missing(snapshot: Snapshot, archive: Archi
     for place in last:
         number = int(ranking.candidates.numbers[place])
         assert found[place].passage == snapshot.passages([number])[number][0]
-        late = max_sim([found[place].alignment], ranking.asked.weights)[0]
+        late = found[place].alignment.similarities.max(axis=0) @ ranking.asked.weights
         known = ranking.max_sims[place]
         assert np.isnan(known) or known == pytest.approx(late, abs=1e-6)
     assert read_closely(snapshot, ranking, []) == {}
@@ -246,19 +246,75 @@ def test_a_filter_that_nothing_passes_has_no_ranking(archive: Archive, snapshot:
     assert len(ranking.order) == 0
 
 
+def lose(folder: Path, passages: Sequence[int] | None = None) -> None:
+    """Delete the token vectors of these passages, of all if None."""
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        if passages is None:
+            connection.execute("DELETE FROM token_vectors")
+        for number in passages or ():
+            connection.execute(
+                "DELETE FROM token_vectors WHERE encoding ="
+                " (SELECT encoding FROM passage WHERE number = ?)",
+                (number,),
+            )
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_without_all_token_vectors_two_signals_rank(question: str, tmp_path: Path) -> None:
+def test_without_token_vectors_two_signals_rank(question: str, tmp_path: Path) -> None:
     with closing(Archive(tmp_path)) as archive:
         add(archive, FakeEncoder(), *[news(number) for number in range(4)])
-    with closing(sqlite3.connect(tmp_path / "library.db", isolation_level=None)) as connection:
-        connection.execute("DELETE FROM token_vectors WHERE encoding = 2")
+    lose(tmp_path)
     with closing(Archive(tmp_path)) as archive, archive.snapshot() as snapshot:
         ranking = ranked(snapshot, archive, question)
         assert ranking.asked is None
         assert ranking.read == {}
+        assert ranking.lost == set(ranking.candidates.numbers.tolist())
         assert np.isnan(ranking.max_sims).all()
         assert ranking.late.tolist() == ranking.fused.tolist()
+        assert ranking.understood.tolist() == ranking.fused.tolist()
         assert read_closely(snapshot, ranking, ranking.order.tolist()) == {}
+
+
+@pytest.mark.parametrize("at", [[0], [READ - 1], [3, 5], [RERANKED - 1], list(range(READ))])
+@pytest.mark.parametrize("question", [ASKING, PLAIN])
+def test_a_passage_that_lost_its_token_vectors_takes_nothing_from_the_others(
+    question: str, at: list[int], tmp_path: Path
+) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), *[news(number) for number in range(40)])
+        with archive.snapshot() as snapshot:
+            whole = ranked(snapshot, archive, question)
+    assert not whole.lost
+    places = order(whole, whole.fused)[:RERANKED]
+    numbers = whole.candidates.numbers
+    lose(tmp_path, numbers[np.array(order(whole, whole.understood))[at]].tolist())
+    with closing(Archive(tmp_path)) as archive, archive.snapshot() as snapshot:
+        ranking = ranked(snapshot, archive, question)
+        found = read_closely(snapshot, ranking, ranking.order.tolist())
+        having = [place for place, n in enumerate(numbers) if snapshot.token_vectors([int(n)])]
+    # Passages of equal texts have their vectors in common.
+    lost = np.setdiff1d(places, having)
+    assert len(at) <= len(lost) < RERANKED / 2
+    assert ranking.asked is not None
+    assert ranking.lost == set(numbers[lost].tolist())
+    assert np.isnan(ranking.max_sims[lost]).all()
+    known = np.setdiff1d(places, lost)
+    assert np.allclose(ranking.max_sims[known], whole.max_sims[known], atol=1e-6)
+    top = np.array(places)
+    lexical, dense = ranking.candidates.lexical, ranking.candidates.dense
+    mixed = combined(lexical, dense, ranking.max_sims[top], top)
+    assert np.allclose(ranking.late[top], mixed, atol=0.01)  # copies share theirs
+    assert sorted(found) == having
+    first = order(ranking, ranking.late)[:READ]
+    assert list(ranking.read) == [place for place in first if place not in lost]
+    if not ranking.asked.is_question:
+        assert ranking.understood.tolist() == ranking.late.tolist()
+        return
+    said = {at: max(each.score for each in one.found) for at, one in ranking.read.items()}
+    most = max(said.values(), default=0.0)
+    for place in first:  # what nobody can know is taken for as much as any says
+        by_hand = ranking.late[place] + said.get(place, most)
+        assert ranking.understood[place] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_stages_are_timed_and_add_up() -> None:

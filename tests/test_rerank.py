@@ -20,11 +20,13 @@ from rag.rerank import (
     DENSE,
     LATE,
     LEXICAL,
-    Alignment,
+    TOKENS_AT_ONCE,
+    Alignments,
     align,
     combined,
     first_copies,
     followed,
+    greatest_in,
     max_sim,
     word_weights,
 )
@@ -44,6 +46,10 @@ def question(words: int, seed: int = 1) -> EncodedQuestion:
 def passage(words: int, seed: int = 2) -> TokenVectors:
     codes = np.random.default_rng(seed).integers(0, 256, size=(words, BYTES), dtype=np.uint8)
     return TokenVectors(codes, places(words))
+
+
+def numbered(passages: Sequence[TokenVectors]) -> dict[int, TokenVectors]:
+    return dict(enumerate(passages))
 
 
 def places(words: int) -> Places:
@@ -84,13 +90,14 @@ def test_it_is_what_a_loop_over_words_finds(words: int, lengths: list[int], seed
     asked = question(words, seed)
     passages = [passage(length, seed + at) for at, length in enumerate(lengths, start=1)]
     weights = np.random.default_rng(seed).random(words).astype(np.float32)
-    alignments = align(asked, passages)
+    alignments = align(asked, numbered(passages))
     found = max_sim(alignments, weights)
     assert found.dtype == np.float32
     assert found.tolist() == pytest.approx(
         [by_hand(asked, each, weights) for each in passages], rel=1e-5, abs=1e-5
     )
-    for each, alignment in zip(passages, alignments, strict=True):
+    assert alignments.lengths.tolist() == lengths
+    for each, alignment in zip(passages, alignments.values(), strict=True):
         assert alignment.similarities.shape == (len(each.codes), words)
         assert alignment.places is each.places
         whole = expand(each.codes) @ asked.whole
@@ -100,8 +107,8 @@ def test_it_is_what_a_loop_over_words_finds(words: int, lengths: list[int], seed
 def test_a_passage_is_aligned_alone_as_in_company() -> None:
     asked = question(4)
     passages = [empty(), passage(3, 1), empty(), passage(1, 2), passage(7, 3), empty()]
-    for each, together in zip(passages, align(asked, passages), strict=True):
-        (alone,) = align(asked, [each])
+    for each, together in zip(passages, align(asked, numbered(passages)).values(), strict=True):
+        (alone,) = align(asked, numbered([each])).values()
         assert np.allclose(alone.similarities, together.similarities, atol=1e-5)
         assert np.allclose(alone.whole, together.whole, atol=1e-5)
         assert len(together.whole) == len(each.places)
@@ -110,22 +117,61 @@ def test_a_passage_is_aligned_alone_as_in_company() -> None:
 @pytest.mark.parametrize("passages", [[], [empty()], [empty(), empty()]])
 def test_passages_without_words_score_0(passages: list[TokenVectors]) -> None:
     weights = np.full(3, 1 / 3, np.float32)
-    alignments = align(question(3), passages)
+    alignments = align(question(3), numbered(passages))
     assert max_sim(alignments, weights).tolist() == [0.0] * len(passages)
-    assert [each.greatest().tolist() for each in alignments] == [[0.0] * 3 for _ in passages]
+    assert alignments.greatest.tolist() == [[0.0] * 3 for _ in passages]
+    assert [each.similarities.shape for each in alignments.values()] == [(0, 3)] * len(passages)
 
 
 def test_a_question_without_words_scores_0() -> None:
-    (alignment,) = align(question(0), [passage(3)])
-    assert alignment.whole.shape == (3,)
-    assert max_sim([alignment], np.empty(0, np.float32)).tolist() == [0.0]
+    alignments = align(question(0), {7: passage(3)})
+    assert alignments[7].whole.shape == (3,)
+    assert max_sim(alignments, np.empty(0, np.float32)).tolist() == [0.0]
 
 
 def test_more_words_never_make_a_passage_worse() -> None:
     asked, longer = question(4), passage(9)
     shorter = TokenVectors(longer.codes[:5], longer.places[:5])
-    one, other = align(asked, [shorter, longer])
-    assert np.all(other.greatest() >= one.greatest())
+    one, other = align(asked, numbered([shorter, longer])).greatest
+    assert np.all(other >= one)
+
+
+@pytest.mark.parametrize("words", [TOKENS_AT_ONCE - 1, TOKENS_AT_ONCE, 3 * TOKENS_AT_ONCE + 5])
+def test_many_words_are_aligned_as_few(words: int) -> None:
+    asked, long = question(3), passage(words)
+    alignment = align(asked, {0: passage(1), 1: long, 2: passage(2)})[1]
+    every = expand(long.codes)
+    assert np.allclose(alignment.similarities, every @ asked.token_vectors.T, atol=1e-5)
+    assert np.allclose(alignment.whole, every @ asked.whole, atol=1e-5)
+
+
+def test_passages_are_known_by_the_keys_they_came_with() -> None:
+    passages = {30: passage(2, 1), 10: empty(), 20: passage(3, 2)}
+    alignments = align(question(2), passages)
+    assert list(alignments) == [30, 10, 20]
+    assert 10 in alignments
+    assert 0 not in alignments
+    for key, each in passages.items():
+        assert alignments[key].places is each.places
+    assert len(align(question(2), {})) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=6), st.integers(0, 3))
+def test_the_greatest_of_runs_of_rows(gaps: list[tuple[int, int]], columns: int) -> None:
+    """Runs may be empty, follow each other or leave rows out."""
+    starts, ends, at = [], [], 0
+    for gap, length in gaps:
+        starts.append(at + gap)
+        at += gap + length
+        ends.append(at)
+    rows = np.random.default_rng(at).normal(size=(at + 2, columns)).astype(np.float32)
+    found = greatest_in(rows, np.array(starts, np.int64), np.array(ends, np.int64))
+    by_hand = [
+        [max([0.0, *rows[a:b, column].tolist()]) for column in range(columns)]
+        for a, b in zip(starts, ends, strict=True)
+    ]
+    assert found.shape == (len(gaps), columns)
+    assert found.tolist() == by_hand
 
 
 # What each word of the question counts
@@ -179,19 +225,27 @@ def test_the_parts_of_all_words_are_one(text: str, weights: dict[str, float]) ->
 # Copies
 
 
-def aligned(*greatest: float, words: int = 4) -> Alignment:
-    """Of a passage of so many words, given what each word of the question is nearest to."""
-    similarities = np.full((words, len(greatest)), -1.0, np.float32)
-    similarities[0] = greatest
-    return Alignment(similarities, np.zeros(words, np.float32), places(words))
+Words = tuple[tuple[float, ...], int]
 
 
-def copies(*passages: tuple[int, float, float, Alignment]) -> list[int]:
-    """The number of the first copy of each, given number, lexical score, cosine, alignment."""
+def aligned(*greatest: float, words: int = 4) -> Words:
+    """What each word of the question is nearest to in a passage of so many words."""
+    return greatest, words
+
+
+def together(passages: Sequence[Words]) -> Alignments:
+    """Of passages of which no more is known."""
+    greatest = np.array([each for each, _ in passages], np.float32)
+    lengths = np.array([words for _, words in passages], np.int64)
+    return Alignments(greatest, lengths, np.empty((0, 0), np.float32), {})
+
+
+def copies(*passages: tuple[int, float, float, Words]) -> list[int]:
+    """The number of the first copy of each, given number, lexical score, cosine, words."""
     numbers = np.array([each[0] for each in passages], np.int64)
     lexical = np.array([each[1] for each in passages], np.float32)
     dense = np.array([each[2] for each in passages], np.float32)
-    first = first_copies(numbers, lexical, dense, [each[3] for each in passages])
+    first = first_copies(numbers, lexical, dense, together([each[3] for each in passages]))
     return [int(number) for number in numbers[first]]
 
 
@@ -217,7 +271,7 @@ def test_a_copy_has_the_signals_of_the_first_by_number() -> None:
     ],
     ids=["words", "nearer", "farther", "a word less", "a word more", "longer"],
 )
-def test_what_differs_in_one_signal_is_no_copy(other: tuple[int, float, float, Alignment]) -> None:
+def test_what_differs_in_one_signal_is_no_copy(other: tuple[int, float, float, Words]) -> None:
     assert copies((7, 4.0, 0.5, aligned(0.9, 0.3)), other) == [7, 9]
 
 
@@ -260,14 +314,14 @@ def test_the_first_copy_is_a_copy_of_nothing_and_has_their_signals(
     numbers = np.array([each[0] for each in made], np.int64)
     lexical = np.array([each[1] for each in made], np.float32)
     dense = np.array([each[2] for each in made], np.float32)
-    alignments = [aligned(each[3], words=each[4]) for each in made]
+    alignments = together([aligned(each[3], words=each[4]) for each in made])
     first = first_copies(numbers, lexical, dense, alignments)
     assert first.tolist() == first[first].tolist()
     for place, at in enumerate(first.tolist()):
         assert numbers[at] <= numbers[place]
         assert lexical[at] == lexical[place]
         assert abs(dense[at] - dense[place]) < COPY_COSINE
-        assert len(alignments[at].places) == len(alignments[place].places)
+        assert alignments.lengths[at] == alignments.lengths[place]
         assert at == place or lexical[at] > 0
 
 
@@ -286,6 +340,20 @@ def test_signals_are_normalised_over_what_they_are_known_of() -> None:
         LEXICAL * 10 / 10 + DENSE * (0.3 - 0.1) / 0.4 + LATE * 0,
     ]
     assert found.tolist() == pytest.approx(by_hand)
+
+
+def test_a_signal_that_is_not_known_counts_as_the_mean_of_the_others() -> None:
+    lexical = np.array([0, 10, 5, 2], np.float32)
+    dense = np.array([0.1, 0.3, 0.5, 0.2], np.float32)
+    top = np.array([2, 1, 3])
+    late = np.array([0.7, np.nan, 0.6], np.float32)
+    found = combined(lexical, dense, late, top)
+    known = np.array([0, 2])
+    assert found[known].tolist() == combined(lexical, dense, late[known], top[known]).tolist()
+    by_hand = (LEXICAL * 1 + DENSE * (0.3 - 0.1) / 0.4) / (LEXICAL + DENSE)
+    assert found[1] == pytest.approx(by_hand)
+    nothing = combined(lexical, dense, np.full(3, np.nan, np.float32), top)
+    assert nothing[1] == pytest.approx(by_hand)
 
 
 CANDIDATES = st.integers(1, 30).flatmap(

@@ -677,6 +677,47 @@ def test_an_archive_that_is_not_there_answers_nothing(archive: Archive) -> None:
     assert not archive.folder.exists()
 
 
+def without_late(answer: Answer) -> set[int]:
+    return {c.hit.passage.number for c in answer.citations if c.hit.scores.late is None}
+
+
+def test_a_passage_that_lost_its_token_vectors_is_cited_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = FakeEncoder()
+    with closing(Archive(tmp_path)) as archive:
+        before = asked_of(archive, *STORIES[:20]).ask(QUESTION, top_k=TOP_K_MOST)
+        assert not caplog.records
+        best = before.citations[0].hit
+        with closing(sqlite3.connect(tmp_path / "library.db", isolation_level=None)) as library:
+            library.execute(
+                "DELETE FROM token_vectors WHERE encoding ="
+                " (SELECT encoding FROM passage WHERE number = ?)",
+                (best.passage.number,),
+            )
+        assert len(archive.check()) == 1
+        searcher = Searcher(archive, encoder)
+        for _ in range(2):
+            answer = searcher.ask(QUESTION, top_k=TOP_K_MOST)
+            check(answer, TEXTS)
+            assert without_late(answer) - without_late(before) == {best.passage.number}
+            cited = next(c for c in answer.citations if c.hit.passage == best.passage)
+            assert (cited.start, cited.end) in best.passage.span.sentences
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert f": {best.passage.number};" in record.getMessage()
+
+        caplog.clear()
+        article = next(each for each in STORIES if each.id == best.article.id)
+        archive.remove([article.id])
+        add(archive, encoder, article)
+        assert archive.check() == []
+        healed = searcher.ask(QUESTION)
+        assert healed.citations[0].quote == before.citations[0].quote
+        assert healed.citations[0].hit.scores.late is not None
+        assert not caplog.records
+
+
 def test_a_title_without_a_text_is_found(archive: Archive) -> None:
     titled = Article("a", "Envoy warns of spillover", "", url="https://news.example/a#top")
     searcher = asked_of(archive, titled, Article("b", "Bread", "It got dearer."))

@@ -74,7 +74,7 @@ def problems(archive: Archive, part: str) -> list[str]:
 def test_a_sound_archive_has_no_fault_and_each_part_is_looked_at(archive: Archive) -> None:
     parts: list[str] = []
     assert archive.check(parts.append) == []
-    assert parts == ["library.db", "lexical", "dense", "recall"]
+    assert parts == ["library.db", "lexical", "dense", "model", "recall"]
     assert_holds(archive.folder, NEWS)
 
 

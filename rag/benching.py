@@ -115,12 +115,10 @@ def _measured(
     workload: Workload, index: Path | None, sizes: Sequence[int], clients: Sequence[int]
 ) -> dict[str, Any]:
     from rag import benchmark
-    from rag.encode import load_encoder
     from rag.report import commit, machine
     from rag.show import steps
 
-    settings = opening.settings(index)
-    encoder = load_encoder(settings.model)
+    encoder = opening.encoder(opening.settings(index))
     with _folder(index) as folder, steps() as step:
         step("loading the model")
         encoder.warm()

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from rag.archive import Archive, Outcome
-from rag.encode import DEFAULT_MODEL
 from rag.errors import NotReady
 from rag.ingest import encoder_input, fingerprint, ingest, passage_budget
 from rag.load import ask, connected
+from rag.models import DEFAULT_MODEL
 from rag.schema import ArticleDraft
 from rag.searcher import Searcher
 from rag.snapshot import Fingerprint
@@ -135,11 +135,11 @@ class _TimedArchive(Archive):
 def ingest_rate(folder: Path, encoder: Encoder, articles: Sequence[Article]) -> Measured:
     """Add all articles to a new archive at `folder`; how long each stage took."""
     took_s: dict[str, float] = defaultdict(float)
-    archive, timed = _TimedArchive(folder, took_s), _TimedEncoder(encoder, took_s)
-    began = time.perf_counter()
-    report = ingest(archive, timed, articles)
-    seconds = time.perf_counter() - began
-    archive.close()
+    timed = _TimedEncoder(encoder, took_s)
+    with closing(_TimedArchive(folder, took_s)) as archive:
+        began = time.perf_counter()
+        report = ingest(archive, timed, articles)
+        seconds = time.perf_counter() - began
     return {
         "articles": report.added,
         "passages": report.passages,
@@ -147,7 +147,7 @@ def ingest_rate(folder: Path, encoder: Encoder, articles: Sequence[Article]) -> 
         "seconds": seconds,
         "articles_per_s": report.added / seconds,
         "tokens_per_s": timed.tokens / seconds,
-        "stages_s": {**took_s, "chunk and the rest": seconds - sum(took_s.values())},
+        "stages_s": {**took_s, "read and chunk": seconds - sum(took_s.values())},
     }
 
 
@@ -281,11 +281,10 @@ def _latencies(
 
 def disk(index: Path) -> Measured:
     """Bytes on the disk a passage, by part."""
-    archive = Archive(index)
-    with archive.reading() as reading:
-        articles, passages = reading.counts() if reading else (0, 0)
-    sizes = archive.sizes()
-    archive.close()
+    with closing(Archive(index)) as archive:
+        with archive.reading() as reading:
+            articles, passages = reading.counts() if reading else (0, 0)
+        sizes = archive.sizes()
     return {
         "articles": articles,
         "passages": passages,
@@ -303,11 +302,10 @@ def questions(
     index: Path, encoder: Encoder, asked: Sequence[str], clients: Sequence[int]
 ) -> Iterator[Measured]:
     """Ask in this process and over HTTP, by so many clients at a time."""
-    archive = Archive(index)
-    searcher = Searcher(archive, encoder)
-    for count in clients:
-        yield {"where": "process", **in_process(searcher, asked, count)}
-    archive.close()
+    with closing(Archive(index)) as archive:
+        searcher = Searcher(archive, encoder)
+        for count in clients:
+            yield {"where": "process", **in_process(searcher, asked, count)}
     with served(index, asked[0]) as server:
         for count in clients:
             found = over_http(server.url, asked, count)
@@ -321,21 +319,16 @@ def grown(
 
     It is built at `folder`, which is emptied afterwards.
     """
-    budget = passage_budget(Archive(index), None)
-    real, archive = Archive(index), Archive(folder)
-    with real.reading() as reading:
-        assert reading is not None
-        drawn_from = stock(reading)
+    with closing(Archive(index)) as real, closing(Archive(folder)) as archive:
+        with real.reading() as reading:
+            assert reading is not None
+            drawn_from = stock(reading)
+        began = time.perf_counter()
+        fill(archive, drawn_from, passages, fingerprint(encoder, passage_budget(real, None)))
+        built_s = time.perf_counter() - began
     began = time.perf_counter()
-    fill(archive, drawn_from, passages, fingerprint(encoder, budget))
-    built_s = time.perf_counter() - began
-    archive.close()
-    real.close()
-    began = time.perf_counter()
-    opened = Archive(folder)
-    with opened.snapshot():
+    with closing(Archive(folder)) as archive, archive.snapshot():
         opened_s = time.perf_counter() - began
-    opened.close()
     found = list(questions(folder, encoder, asked, [1]))
     measured = {"passages": passages, "built_s": built_s, "opened_s": opened_s, "asked": found}
     measured["disk"] = disk(folder)
@@ -345,12 +338,10 @@ def grown(
 
 def stored_texts(index: Path, count: int) -> list[str]:
     """What the model was given for some of the archive's passages, spread over all of them."""
-    archive = Archive(index)
-    with archive.snapshot() as snapshot:
+    with closing(Archive(index)) as archive, archive.snapshot() as snapshot:
         alive = np.flatnonzero(snapshot.columns.alive)
         some = alive[np.linspace(0, len(alive) - 1, min(count, len(alive))).astype(int)]
         stored = snapshot.passages(some.tolist()).values()
-    archive.close()
     return [encoder_input(head.title[:TITLE_CHARACTERS], passage.text) for passage, head in stored]
 
 

@@ -304,9 +304,10 @@ class Answer:
     """The answer to a question: citations best first.
 
     `confidence` is the probability that the first citation answers the question, and `answered`
-    that it is great enough. Where it is None, for a model that it was not fitted to or an archive
-    without token vectors, `answered` says that there are citations. `undated` counts the articles
-    that only the date filter's need for a date kept out. `took_ms` is milliseconds by stage.
+    that it is great enough. Where it is None, for a model that it was not fitted to or a first
+    citation without token vectors, `answered` says that there are citations. `undated` counts the
+    articles that only the date filter's need for a date kept out. `took_ms` is milliseconds by
+    stage.
     """
 
     question: str

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -233,6 +234,18 @@ def test_nothing_found_has_no_signals(archive: Archive, tmp_path: Path) -> None:
     assert signals_of(archive, QUESTION, Filters(article_id=())) is None
     with closing(Archive(tmp_path)) as empty:
         assert signals_of(empty, QUESTION) is None
+
+
+def test_nothing_is_known_of_a_first_passage_that_lost_its_token_vectors(archive: Archive) -> None:
+    with archive.snapshot() as snapshot:
+        ranking = Searcher(archive, encoder()).rank(snapshot, QUESTION)
+        first = int(ranking.order[0])
+        read = {at: each for at, each in ranking.read.items() if at != first}
+        max_sims = ranking.max_sims.copy()
+        max_sims[first] = np.nan
+        lost = replace(ranking, read=read, max_sims=max_sims)
+        assert signals(snapshot, lost) is None
+        assert signals(snapshot, replace(lost, order=ranking.order[1:])) is not None
 
 
 # In an answer

@@ -163,7 +163,7 @@ def fit_sentences(collections: Mapping[str, Collection]) -> None:
 
 
 def fit_confidence(collections: Mapping[str, Collection]) -> None:
-    """Logistic regression: does the best citation answer, asked as it is and without the answer."""
+    """Logistic regression: does the first quote answer, asked as it is and without the answer."""
     seen = {name: list(_labelled(each, 0)) for name, each in collections.items()}
     names = list(Signals.__dataclass_fields__)
     matrix = np.array([list(asdict(s).values()) for some in seen.values() for s, _, _ in some])
@@ -207,7 +207,7 @@ def _report(name: str, sure: Column, unseen: Sequence[tuple[Signals, bool, bool]
 
 
 def _labelled(collection: Collection, half: int) -> Iterator[tuple[Signals, bool, bool]]:
-    """Signals of the best citation, whether it answers, and whether an answer was there."""
+    """Signals of the first quote, whether it answers, and whether an answer was there."""
     for query_id in collection.queries(half):
         for there in (True, False):
             without = Filters(exclude_article_id=tuple(collection.relevant(query_id)))
@@ -217,12 +217,11 @@ def _labelled(collection: Collection, half: int) -> Iterator[tuple[Signals, bool
             if found is None:
                 continue
             read = ranking.read[int(ranking.order[0])]
-            if not read.found:
+            if read.quoted is None:
                 continue
-            best = max(read.found, key=lambda each: each.score)
+            start, end = read.quoted
             base = read.passage.span.start
-            text = read.passage.text[best.start - base : best.end - base]
-            span = (best.start, best.end, text)
+            span = (start, end, read.passage.text[start - base : end - base])
             yield found, there and collection.answers(query_id, read.article.id, *span), there
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag.failures import Asked
+from rag.failures import Outcome
+from rag.measures import Counts, Table, percentile_interval, resamples
 from rag.types import Answer
 
 PRECISION = 0.95
@@ -25,6 +26,12 @@ CURVE_POINTS = 200
 """Points of the risk–coverage curve in a report, evenly spread over the thresholds."""
 
 Column = npt.NDArray[np.float64]
+
+WAYS = ("answerable", "not_answerable")
+"""The two ways in which a question is asked: as it is, and of an archive without the answer."""
+
+Confidences = Mapping[str, Mapping[str, float]]
+"""By way of asking and query id: how sure the answer was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,15 @@ class Point:
     risk: float
 
 
+@dataclass(frozen=True, slots=True)
+class AurocChange:
+    """AUROC of two sets of confidences, and the 95% interval of by how much it grew."""
+
+    before: float
+    now: float
+    interval: tuple[float, float]
+
+
 def auroc(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
     """The chance that a positive is surer than a negative, ties counting half; None without both.
 
@@ -52,12 +68,37 @@ def auroc(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
     doi:10.1148/radiology.143.1.7063747.
     """
     scores, true = _columns(confidences, labels)
-    positives, negatives = scores[true], np.sort(scores[~true])
-    if not len(positives) or not len(negatives):
+    once = np.ones((1, len(scores)), np.int64)
+    (found,) = _resampled_auroc(scores[true], scores[~true], once[:, true], once[:, ~true])
+    return None if np.isnan(found) else float(found)
+
+
+def auroc_change(now: Confidences, before: Confidences) -> AurocChange | None:
+    """How AUROC changed; None unless both are of the same questions, of which some are answerable
+    and some not.
+
+    The interval is by the paired bootstrap: a question is drawn with all its confidences, now and
+    before, with its answer and without.
+    """
+    if any(not now[way] or now[way].keys() != before[way].keys() for way in WAYS):
         return None
-    below = np.searchsorted(negatives, positives, "left")
-    up_to = np.searchsorted(negatives, positives, "right")
-    return float((below + up_to).mean() / 2 / len(negatives))
+    ids = list(dict.fromkeys(query_id for way in WAYS for query_id in now[way]))
+    earlier, after = (
+        np.array([[each[way].get(query_id, np.nan) for way in WAYS] for query_id in ids])
+        for each in (before, now)
+    )
+    there, gone = ~np.isnan(after).T
+
+    def aurocs(counts: Counts) -> Table:
+        """Before and now, a row a resample."""
+        times = counts[:, there], counts[:, gone]
+        sides = ((each[there, 0], each[gone, 1]) for each in (earlier, after))
+        return np.column_stack([_resampled_auroc(*side, *times) for side in sides])
+
+    ((was, is_now),) = aurocs(np.ones((1, len(after)), np.int64)).tolist()
+    drawn = np.concatenate([np.diff(aurocs(counts))[:, 0] for counts in resamples(len(after))])
+    low, high = percentile_interval(drawn[np.isfinite(drawn)]).tolist()
+    return AurocChange(was, is_now, (low, high))
 
 
 def coverage_at_precision(
@@ -127,7 +168,7 @@ def brier(confidences: Sequence[float], labels: Sequence[bool]) -> float | None:
 
 
 def abstention_report(
-    asks: Sequence[Asked], without: Mapping[str, Answer] | None
+    outcomes: Sequence[Outcome], without: Mapping[str, Answer] | None
 ) -> dict[str, Any] | None:
     """Is confidence higher where the archive holds the answer, and is it the chance to be right.
 
@@ -138,12 +179,12 @@ def abstention_report(
     """
     if without is None:
         return None
-    asks = [each for each in asks if each.known]
-    answers = [each.answer for each in asks] + list(without.values())
+    outcomes = [each for each in outcomes if each.known]
+    answers = [each.answer for each in outcomes] + list(without.values())
     sure = [answer.confidence or 0.0 for answer in answers]
-    there = [each.answerable for each in asks] + [False] * len(without)
+    there = [each.answerable for each in outcomes] + [False] * len(without)
     # Where an article that nobody judged answers too, a right answer is counted as wrong.
-    correct = [each.answerable and each.correct for each in asks] + [False] * len(without)
+    correct = [each.answerable and each.correct for each in outcomes] + [False] * len(without)
     told = [answer.answered for answer in answers]
     return {
         "auroc": auroc(sure, there),
@@ -153,6 +194,40 @@ def abstention_report(
         "withheld": _part([not each for each in told], [not each for each in there]),
         "correctness": _correctness(sure, correct),
     }
+
+
+def known_confidences(report: Mapping[str, Any]) -> Confidences:
+    """Those of a report's questions, none where it does not tell.
+
+    A query that is judged on nothing right is not among them.
+    """
+    found: dict[str, dict[str, float]] = {way: {} for way in WAYS}
+    answerable, not_answerable = found.values()
+    for query_id, each in report["per_query"].items():
+        if "confidence_without" in each:
+            answerable[query_id] = each["confidence"] or 0.0
+            not_answerable[query_id] = each["confidence_without"] or 0.0
+        elif "confidence" in each and "answer" in each:
+            not_answerable[query_id] = each["confidence"] or 0.0
+    return found
+
+
+def _resampled_auroc(
+    positives: Column, negatives: Column, times: Counts, times_negative: Counts
+) -> Column:
+    """AUROC of each resample: its rows say how often each positive and each negative was drawn.
+    NaN for one that lacks either."""
+    order = np.argsort(negatives)
+    drawn = np.cumsum(times_negative[:, order], axis=1)
+    drawn = np.concatenate([np.zeros((len(drawn), 1), drawn.dtype), drawn], axis=1)
+    ordered = negatives[order]
+    below = drawn[:, np.searchsorted(ordered, positives, "left")]
+    up_to = drawn[:, np.searchsorted(ordered, positives, "right")]
+    won = ((below + up_to) * times).sum(axis=1) / 2
+    pairs = times.sum(axis=1) * drawn[:, -1]
+    found = np.full(len(pairs), np.nan)
+    np.divide(won, pairs, out=found, where=pairs > 0)
+    return found
 
 
 def _correctness(sure: Sequence[float], correct: Sequence[bool]) -> dict[str, Any]:

@@ -34,10 +34,16 @@ def add(service: Service, sent: object) -> AddOut:
         raise _none_taken(failed)
     try:
         report = ingest(
-            service.archive, service.encoder, articles, passage_tokens=service.passage_tokens
+            service.archive,
+            service.encoder,
+            articles,
+            passage_tokens=service.passage_tokens,
+            renew_base=False,
         )
     except RagError as error:
         raise Refusal(error, stored=_stored(service, articles)) from error
+    finally:
+        service.renew_base()
     outcome = added_json(report)
     outcome.failed = [*failed, *outcome.failed]
     with service.archive.reading() as reading:

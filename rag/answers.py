@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rag.measures import by_measure, intervals
-from rag.sets import Question
+from rag.sets import SetQuestion
 from rag.types import Answer
 
 QUOTED_FIRST = 3
@@ -22,8 +22,13 @@ ANSWER_MEASURES = (
     "evidence@1",
     f"evidence@{QUOTED_FIRST}",
     "answered",
+    "answered_right",
+    "answered_wrong",
 )
-"""Of answerable questions: is every fact in the quote, is the evidence, was it answered at all."""
+"""Of answerable questions: is every fact in the quote, is the evidence; was it answered at all, and
+then with the facts or the evidence in the first quote, or without."""
+
+LOWER_IS_BETTER = frozenset({"answered_wrong"})
 
 WITHHELD = "withheld"
 """The measure of unanswerable questions."""
@@ -34,7 +39,7 @@ class Judged:
     """One question of an own set: the ranks at which its facts and its evidence are first quoted,
     None where they are not."""
 
-    question: Question
+    question: SetQuestion
     answer: Answer
     answer_rank: int | None
     evidence_rank: int | None
@@ -59,10 +64,12 @@ class Judged:
             for rank in (self.answer_rank, self.evidence_rank)
             for most in (1, QUOTED_FIRST)
         ]
-        return by_measure(ANSWER_MEASURES, [float(each) for each in (*found, self.answer.answered)])
+        told = self.answer.answered
+        found += [told, told and self.correct, told and not self.correct]
+        return by_measure(ANSWER_MEASURES, [float(each) for each in found])
 
 
-def judge(question: Question, answer: Answer) -> Judged:
+def judge(question: SetQuestion, answer: Answer) -> Judged:
     """See whether the quotes hold what was asked for."""
     telling = (_tells(question, citation.quote) for citation in answer.citations)
     evident = (
@@ -103,13 +110,13 @@ def _first(found: Iterable[bool]) -> int | None:
     return next((rank for rank, true in enumerate(found, start=1) if true), None)
 
 
-def _tells(question: Question, quote: str) -> bool:
+def _tells(question: SetQuestion, quote: str) -> bool:
     return bool(question.answers) and all(
         any(spelling in quote for spelling in spellings) for spellings in question.answers
     )
 
 
-def _is_evidence(question: Question, article: str, quote: str) -> bool:
+def _is_evidence(question: SetQuestion, article: str, quote: str) -> bool:
     """Evidence may be several sentences; the quote has to cover them all."""
     spaced = " ".join(quote.split())  # sentences may be parted by a line break in the article
     return any(

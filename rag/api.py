@@ -184,6 +184,7 @@ def show_text(article_id: str, service: Serving, revision: AtRevision = None) ->
 def remove_article(article_id: str, service: Serving) -> RemovedOut:
     """Remove an article with all its revisions."""
     outcome = service.archive.remove([article_id])
+    service.renew_base()
     return RemovedOut(removed=article_id, generation=outcome.generation)
 
 

@@ -4,6 +4,9 @@ A change of generation g is (1) committed to SQLite, (2) committed to the lexica
 g, and (3) published by setting `published = g`. It is acknowledged after that. Whoever takes the
 lock next finishes a change that was left between (1) and (3). A reader pairs `published` with the
 lexical commit of the same marker, and keeps what it derived in memory until a newer generation.
+
+The dense base is no part of that: the exact tail holds what it lacks. It is written under a lock of
+its own, for as long as it takes, while others read and write; only its name is set under theirs.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from rag.snapshot import (
 )
 from rag.store import Store
 from rag.types import Encoding, Fault, Floats, Numbers
-from rag.vectors import FaissBase, tail_too_long, write_base
+from rag.vectors import FaissBase, Recall, base_is_due, write_base
 from rag.writing import Writing
 
 LOCK_TIMEOUT_S = 30.0
@@ -47,6 +50,10 @@ PAIRING_TIMEOUT_S = 5.0
 """How long a reader waits for a writer between its steps before it tries to finish for it."""
 
 PAIRING_PAUSE_S = 0.01
+
+BASE_TIMEOUT_S = 600.0
+"""How long whoever cannot do without a base waits for another to write it: a million passages take
+about a minute."""
 
 RECOVERIES = 3
 """How often one reader tries to repair derived files before it gives up."""
@@ -179,17 +186,29 @@ class Archive:
             with suppress(ArchiveBusy, StorageFailed), self._locked():
                 exported.carry(export, folder)
 
+    def renew_base(self) -> None:
+        """Write the dense base anew if it is due and nobody else is at it.
+
+        To be called after changes; whoever calls it next does what was not done. Neither readers
+        nor writers wait for it. A base that cannot be written is no error: the tail does.
+        """
+        if not self._exists():
+            return
+        with suppress(StorageFailed, ArchiveBusy), self._base_locked(0):
+            with self._store.read() as reading:
+                due = reading.generation and _base_is_due(reading)
+            if due:
+                self._write_base()
+
     def recover(self) -> None:
         """Finish what was left unfinished and rebuild derived files that cannot be used."""
         with self._locked():
             self._store.create()
             self._roll_forward()
-            with self._store.read() as reading:
-                record = base_record(reading.manifest())
-            try:
-                if record:
-                    FaissBase(self.folder, record)
-            except ValueError:
+        if self._base_fault() is None:
+            return
+        with self._base_locked(BASE_TIMEOUT_S):
+            if self._base_fault() is not None:  # nobody else has mended it meanwhile
                 self._write_base()
 
     def rebuild(self) -> int:
@@ -206,22 +225,37 @@ class Archive:
                 documents = _documents(reading, 0, generation)
                 self._writer_lexical().rebuild(reading.archive(), generation, documents)
                 encoder = reading.manifest().get("encoder", "")
-            if generation:
-                self._write_base()
             if exported.fault(self.folder / exported.IN_INDEX, encoder):
                 shutil.rmtree(self.folder / exported.IN_INDEX, ignore_errors=True)
+        if generation:
+            with self._base_locked(BASE_TIMEOUT_S):
+                self._write_base()
         return generation
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
-        """Everything that is wrong with the archive; `report` is told what is being looked at."""
+        """Everything that is wrong with the archive; `report` is told what is being looked at.
+
+        In a sound one recall is measured too, and kept for `soundness.known_recall`.
+        """
         faults: list[Fault] = []
+        measured = None
         try:
             if not self._exists():
                 return soundness.remains(self.folder)
             with self._store.read() as reading:
                 faults.extend(soundness.faults(self.folder, reading, report))
+                if not faults:
+                    report("recall")
+                    measured = soundness.recall(self.folder, reading)
         except ArchiveDamaged as error:
             faults.append(Fault("library.db", error.fault))
+        if measured is not None:
+            self._keep(measured)
+            if measured.recall_at_10 < soundness.RECALL_LEAST:
+                problem = (
+                    f"recall@10 is {measured.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
+                )
+                faults.append(Fault("dense", problem))
         return faults
 
     def sizes(self) -> dict[str, int]:
@@ -271,6 +305,13 @@ class Archive:
         except (Timeout, OSError):
             return True
 
+    def _keep(self, measured: Recall) -> None:
+        """Note it in the manifest, unless the base is another meanwhile or nobody can write."""
+        with suppress(ArchiveBusy, StorageFailed), self._locked(), self._store.write() as writing:
+            record = base_record(writing.manifest())
+            if record and record.file == measured.file:
+                writing.set_manifest({"dense_recall": measured.to_json()})
+
     # What follows writes, and is called under the lock.
 
     @contextmanager
@@ -293,6 +334,19 @@ class Archive:
             finally:
                 holder.unlink(missing_ok=True)
 
+    @contextmanager
+    def _base_locked(self, timeout_s: float) -> Iterator[None]:
+        """Never entered by one who holds the lock."""
+        try:
+            lock = FileLock(self.folder / "base.lock").acquire(timeout=timeout_s)
+        except Timeout:
+            who = "it is held by another who writes the dense base"
+            raise ArchiveBusy(str(self.folder), who, timeout_s) from None
+        except OSError as error:
+            raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
+        with lock:
+            yield
+
     def _writer_lexical(self) -> LexicalIndex:
         """The lexical index for writing, apart from the one that other threads are reading."""
         return LexicalIndex(self.folder / "lexical")
@@ -307,18 +361,10 @@ class Archive:
             self._commit_lexical(published)
 
     def _finish(self, generation: int) -> None:
-        """Steps 2 and 3 for a change that SQLite holds as `generation`, then the base if due.
-
-        A base that cannot be written does not undo the change: the tail holds what it lacks.
-        """
+        """Steps 2 and 3 for a change that SQLite holds as `generation`."""
         self._commit_lexical(generation)
         with self._store.write() as writing:
             writing.publish(generation)
-            record = base_record(writing.manifest())
-            tail = writing.count_over(record.last if record else 0)
-        if tail_too_long(record, tail):
-            with suppress(StorageFailed, OSError):
-                self._write_base()
 
     def _commit_lexical(self, generation: int) -> None:
         """Bring the lexical index to `generation` from wherever it is."""
@@ -336,17 +382,41 @@ class Archive:
                 died = reading.died(at, generation).tolist()
                 lexical.commit(archive, generation, _documents(reading, at, generation), died)
 
+    # What follows writes the base, and is called under its lock.
+
+    def _base_fault(self) -> str | None:
+        """Why the base cannot be opened; None if it can, or if there is none."""
+        with self._store.read() as reading:
+            record = base_record(reading.manifest())
+        try:
+            if record:
+                FaissBase(self.folder, record)
+        except ValueError as error:
+            return str(error)
+        return None
+
     def _write_base(self) -> None:
         """Write the dense base for the published generation and throw older ones away."""
+        place = self._store.place()
         with self._store.read() as reading:
             dimension = int(reading.manifest()["dimension"])
             parts = _vector_parts(reading, dimension)
             record = write_base(self.folder, reading.generation, dimension, parts)
-        with self._store.write() as writing:
-            writing.set_manifest({"dense_base": record.to_json()})
+        with self._locked():
+            if self._store.place() != place:  # a backup was put in its place meanwhile
+                (self.folder / record.file).unlink(missing_ok=True)
+                return
+            with self._store.write() as writing:
+                writing.set_manifest({"dense_base": record.to_json()})
         for file in self.folder.glob("dense.*"):
             if file.name != record.file:
                 file.unlink(missing_ok=True)
+
+
+def _base_is_due(reading: Reading) -> bool:
+    record = base_record(reading.manifest())
+    last, since = (record.last, record.generation) if record else (0, 0)
+    return base_is_due(record, reading.count_over(last), reading.count_died(last, since))
 
 
 def _store(

@@ -183,6 +183,7 @@ app.command(name="eval")(measuring.evaluate)
 def status(index: Index = None, as_json: AsJson = False) -> None:
     """Say what the archive holds."""
     from rag import show
+    from rag.soundness import known_recall
 
     settings = opening.settings(index)
     with opening.archive(settings) as archive:
@@ -193,11 +194,15 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
     model = manifest.get("encoder_name", settings.model)
     encoder = _encoder(settings)
     counts = {"articles": articles, "passages": passages, "generation": generation}
+    recall, method = known_recall(manifest)
     if as_json:
-        print_json({**counts, "model": model, "encoder": encoder, "size_bytes": sizes})
+        known = {"recall_at_10": recall, "recall_method": method}
+        print_json({**counts, "model": model, "encoder": encoder, "size_bytes": sizes, **known})
         return
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
-    rows += [("model", model), ("run by", show.encoder(**encoder))]
+    found = "unknown" if recall is None else f"{recall:.3f}"
+    rows += [("recall@10", f"{found} ({method})"), ("model", model)]
+    rows += [("run by", show.encoder(**encoder))]
     rows += [(f"{part} on disk", show.size(n)) for part, n in sizes.items()]
     show.pairs(rows)
     if articles and "projection" not in manifest:
@@ -261,6 +266,7 @@ def remove(
             by_address = reading.ids_at(article) if reading else []
             by_id = reading.head(article) if reading else None
         outcome = archive.remove([by_id.id] if by_id else by_address or [article])
+        archive.renew_base()
     if as_json:
         print_json({"removed": list(outcome.removed), "generation": outcome.generation})
     else:

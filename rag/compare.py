@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from rag.answers import ANSWER_MEASURES, WITHHELD
+from rag.abstention import WAYS, Confidences, auroc_change, known_confidences
+from rag.answers import ANSWER_MEASURES, LOWER_IS_BETTER, WITHHELD
 from rag.errors import InvalidRequest
 from rag.measures import RESAMPLES, SEED, randomisation_test
-from rag.report import Report
+from rag.report import PER_QUERY_DIGITS, Report
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference counts as one."""
+
+AUROC = "AUROC"
+"""How well confidence tells whether the archive holds the answer, among the measures compared."""
+
+BETTER, WORSE = "better", "worse"
+"""What is said of a difference that counts as one."""
 
 Column = Mapping[str, float]
 """By query id, the value of one measure."""
@@ -34,26 +41,47 @@ def require_comparable(report: Report, name: str, sha256: str) -> None:
 def comparison(report: Report, before: Report) -> dict[str, Any]:
     """How the default pipeline of `report` differs from that of an earlier one, by each measure.
 
-    Each has both means, their difference, its p-value (`measures.randomisation_test`), and the ids
-    of the questions that got better and worse, most changed first. Raises InvalidRequest.
+    Each has both means, their difference, its p-value (`measures.randomisation_test`), the ids of
+    the questions that got better and worse, most changed first, and the verdict: `better`, `worse`,
+    or None where it may be chance. `abstention` says the same of confidences, with an interval
+    instead of p; it is None where a report has none. Raises InvalidRequest.
     """
     require_comparable(before, report["set"], report["set_sha256"])
     if before["per_query"].keys() != report["per_query"].keys():
         odd = min(before["per_query"].keys() ^ report["per_query"].keys())
         raise InvalidRequest("compare", f"only one of the two reports has the query {odd}")
     now, then = columns(report), columns(before)
-    measures = {name: _compared(now[name], then[name]) for name in now if name in then}
+    measures = {name: _compared(name, now[name], then[name]) for name in now if name in then}
+    abstention = _abstention(report, before)
+    verdicts = {name: found["verdict"] for name, found in measures.items()}
+    if abstention:
+        verdicts[AUROC] = abstention["auroc"]["verdict"]
     return {
         "with": {"commit": before["commit"], "stage": before["stage"]},
         "test": f"paired randomisation, two-sided, {RESAMPLES} permutations, seed {SEED}",
         "measures": measures,
-        "not_compared": sorted(now.keys() ^ then.keys()),
-        "significant_losses": [
-            name for name, m in measures.items() if m["difference"] < 0 and m["p"] < SIGNIFICANT
-        ],
+        "abstention": abstention,
+        "not_compared": sorted(_measured(report) ^ _measured(before)),
+        "significant_losses": [name for name, verdict in verdicts.items() if verdict == WORSE],
         "median_quote_characters": _quote_characters(report, before),
+        "confidence_model_changed": _model_changed(report, before),
         "changed": _changed(report, now, then),
     }
+
+
+def is_better(measure: str, value: float, than: float) -> bool:
+    """Whether a value of a measure, or a confidence in one of `WAYS`, is better than another."""
+    return value < than if measure in {*LOWER_IS_BETTER, WAYS[1]} else value > than
+
+
+def notes(comparison: Mapping[str, Any]) -> list[str]:
+    """Sentences on what the two reports do not share."""
+    found = []
+    if missing := comparison["not_compared"]:
+        found.append(f"Not compared, since only one of the reports has it: {', '.join(missing)}.")
+    if changed := comparison["confidence_model_changed"]:
+        found.append(f"Changed in the confidence model: {', '.join(changed)}.")
+    return found
 
 
 def columns(report: Report) -> dict[str, Column]:
@@ -65,27 +93,69 @@ def columns(report: Report) -> dict[str, Column]:
         for name, value in zip(report["measures"], ranked, strict=False):
             found[name][query_id] = value
         for name, value in each.get("answer", {}).items():
-            found[name][query_id] = value
+            found.setdefault(name, {})[query_id] = value
     return {name: column for name, column in found.items() if column}
 
 
-def _compared(now: Column, then: Column) -> dict[str, Any]:
+def _compared(name: str, now: Column, then: Column) -> dict[str, Any]:
     differences = {query_id: now[query_id] - then[query_id] for query_id in now}
-    ordered = sorted(differences, key=lambda query_id: -abs(differences[query_id]))
-    won = [query_id for query_id in ordered if differences[query_id] > 0]
-    lost = [query_id for query_id in ordered if differences[query_id] < 0]
     values = np.array(list(differences.values()))
+    difference, p = float(values.mean()), randomisation_test(values[:, None])[0]
+    towards = -1 if name in LOWER_IS_BETTER else 1
     return {
         "questions": len(values),
         "mean": float(np.mean(list(now.values()))),
         "before": float(np.mean([then[query_id] for query_id in now])),
-        "difference": float(values.mean()),
-        "p": randomisation_test(values[:, None])[0],
-        "wins": len(won),
-        "losses": len(lost),
-        "ties": len(values) - len(won) - len(lost),
-        "won": won,
-        "lost": lost,
+        "difference": difference,
+        "p": p,
+        "verdict": _verdict(towards * difference) if p < SIGNIFICANT else None,
+        **_sides({query_id: towards * each for query_id, each in differences.items()}),
+    }
+
+
+def _sides(gains: Column) -> dict[str, Any]:
+    """The questions that got better and worse, what changed most first."""
+    ordered = sorted(gains, key=lambda query_id: -abs(gains[query_id]))
+    won = [query_id for query_id in ordered if gains[query_id] > 0]
+    lost = [query_id for query_id in ordered if gains[query_id] < 0]
+    ties = len(gains) - len(won) - len(lost)
+    return {"wins": len(won), "losses": len(lost), "ties": ties, "won": won, "lost": lost}
+
+
+def _verdict(gain: float) -> str:
+    return BETTER if gain > 0 else WORSE
+
+
+def _abstention(report: Report, before: Report) -> dict[str, Any] | None:
+    """How confidences changed: AUROC, and those of each question, which got better where it is
+    surer with its answer or less sure without. None unless both reports have them."""
+    now, then = known_confidences(report), known_confidences(before)
+    found = auroc_change(now, then)
+    if found is None:
+        return None
+    low, high = found.interval
+    gaps, earlier = _gaps(now), _gaps(then)
+    return {
+        "auroc": {
+            "questions": len(gaps),
+            "mean": found.now,
+            "before": found.before,
+            "difference": found.now - found.before,
+            "interval": [low, high],
+            "verdict": _verdict(low) if low > 0 or high < 0 else None,
+            **_sides({query_id: gap - earlier[query_id] for query_id, gap in gaps.items()}),
+        },
+        "test": f"paired bootstrap over questions, {RESAMPLES} resamples, seed {SEED}",
+        "changed": _changed(report, now, then),
+    }
+
+
+def _gaps(sure: Confidences) -> dict[str, float]:
+    """By how much a question is surer with its answer than without, or than not at all."""
+    answerable, not_answerable = (sure[way] for way in WAYS)
+    return {
+        query_id: round(answerable.get(query_id, 0.0) - without, PER_QUERY_DIGITS)
+        for query_id, without in not_answerable.items()
     }
 
 
@@ -106,6 +176,18 @@ def _changed(
             found.append((most, len(changes), change))
     found.sort(key=lambda entry: (-entry[0], -entry[1]))
     return [change for _, _, change in found]
+
+
+def _measured(report: Report) -> set[str]:
+    """Everything of a report that can be compared."""
+    confidences = {AUROC} if any(known_confidences(report).values()) else set()
+    return {*columns(report)} | confidences
+
+
+def _model_changed(report: Report, before: Report) -> list[str] | None:
+    """What makes confidences and answers of signals otherwise than then; None where untold."""
+    now, then = report["confidence_model"], before.get("confidence_model")
+    return [name for name in now if now[name] != then.get(name)] if now and then else None
 
 
 def _quote_characters(report: Report, before: Report) -> list[float] | None:

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from rag.evidence import title_alone
+from rag.evidence import FARTHEST, meaning
 from rag.rank import Ranking, content
 from rag.snapshot import Snapshot
-from rag.types import Floats
 
 THRESHOLD = 0.5
 """`answered` is a confidence of at least this, unless set otherwise."""
@@ -25,34 +24,30 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What the best citation has to say for itself, as numbers that need no other passage, but for
-    margins over the fifth other article by the same score."""
+    """What the first quote has to say for itself, as numbers that need no other passage, but for
+    the margin."""
 
-    said: float
-    """Of its best sentence, as `meaning`: see rag.evidence."""
+    covered: float
+    """Part of the weight of the question's terms that stands in the quote or its title, 0 to 1."""
     meaning: float
-    quoted: float
-    """Part of the weight of the question's terms that stands in the quoted sentence."""
-    late_margin: float
-    lexical_margin: float
-    """Of the lexical scores, each divided by the weight of the question's terms."""
+    """Mean similarity of the quote's words with the meaning of the whole question."""
+    margin: float
+    """MaxSim of the passage over that of the fifth other article."""
 
 
 RIVAL = 5
-"""Margins are over the article that is so many places behind: the first ones may be copies of the
+"""The margin is over the article that is so many places behind: the first ones may be copies of the
 best, or say the same, which is no reason to doubt it."""
 
-ALONE = (0.25, 0.54)
-"""The two margins where there are fewer others: the median of right answers on SQuAD."""
+ALONE = 0.25
+"""The margin where there are fewer others: the median of right answers on SQuAD."""
 
 COEFFICIENTS: Mapping[str, float] = {
-    "said": 1.149,
-    "meaning": 5.809,
-    "quoted": 1.939,
-    "late_margin": 7.936,
-    "lexical_margin": 0.385,
+    "covered": 2.319,
+    "meaning": 6.356,
+    "margin": 9.294,
 }
-INTERCEPT = -5.310
+INTERCEPT = -5.141
 """Fitted to half of the questions of SQuAD, RealTimeQA and SciFact."""
 
 
@@ -72,34 +67,29 @@ def signals(snapshot: Snapshot, ranking: Ranking) -> Signals | None:
     best = ranking.read.get(place)
     if best is None:
         return None
-    weights = content(snapshot, ranking.question, ranking.weights)
-    weight = sum(ranking.weights.values()) or 1.0
-    sentence = max(best.found, key=lambda each: each.score, default=None) or title_alone(
-        best.alignment, ranking.asked
-    )
     base = best.passage.span.start
-    quote = best.passage.text[sentence.start - base : sentence.end - base] or best.article.title
-    lexical = ranking.candidates.lexical / weight
+    # Before the passage stands the title, of which an article may have nothing else.
+    start, end = best.quoted or (-FARTHEST, base)
+    quote = best.passage.text[max(0, start - base) : end - base]
+    weights = content(snapshot, ranking.question, ranking.weights)
     return Signals(
-        said=sentence.said,
-        meaning=sentence.meaning,
-        quoted=_part(quote, weights, snapshot),
-        late_margin=_margin(ranking, place, ranking.max_sims, ALONE[0]),
-        lexical_margin=_margin(ranking, place, lexical, ALONE[1]),
+        covered=_part(f"{best.article.title}\n{quote}", weights, snapshot),
+        meaning=meaning(best.passage, best.alignment, start, end),
+        margin=_margin(ranking, place),
     )
 
 
-def _margin(ranking: Ranking, place: int, scores: Floats, alone: float) -> float:
-    """By how much the candidate at `place` is before the `RIVAL`-th other article that was
-    re-ranked; `alone` where there are fewer."""
+def _margin(ranking: Ranking, place: int) -> float:
+    """By how much the passage at `place` is before the `RIVAL`-th other article that was re-ranked;
+    `ALONE` where there are fewer."""
     others: dict[int, float] = {}
     for at in np.flatnonzero(~np.isnan(ranking.max_sims)).tolist():
         article = int(ranking.articles[at])
-        others[article] = max(others.get(article, -np.inf), float(scores[at]))
+        others[article] = max(others.get(article, -np.inf), float(ranking.max_sims[at]))
     others.pop(int(ranking.articles[place]))
     if len(others) < RIVAL:
-        return alone
-    return float(scores[place]) - sorted(others.values(), reverse=True)[RIVAL - 1]
+        return ALONE
+    return float(ranking.max_sims[place]) - sorted(others.values(), reverse=True)[RIVAL - 1]
 
 
 def _part(text: str, weights: Mapping[str, float], snapshot: Snapshot) -> float:

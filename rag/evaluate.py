@@ -20,8 +20,9 @@ import numpy as np
 
 from rag.abstention import abstention_report
 from rag.answers import answers_report, judge
+from rag.confidence import COEFFICIENTS, INTERCEPT
 from rag.errors import InvalidRequest
-from rag.failures import Asked, failures
+from rag.failures import Outcome, failures
 from rag.fuse import reciprocal_rank
 from rag.measures import (
     MEASURES,
@@ -33,11 +34,12 @@ from rag.measures import (
     measure,
     randomisation_test,
 )
-from rag.rank import Ranking
+from rag.rank import READ, Ranking, read_closely
 from rag.report import FORMAT, PER_QUERY_DIGITS, commit, machine, manifest_entries
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
 from rag.sets import EvaluationSet
+from rag.snapshot import Snapshot
 from rag.types import Answer, Filters, Floats
 
 ARTICLES = 100
@@ -51,25 +53,36 @@ class Stage:
     """A ranking to be measured: what scores its candidates (-inf leaves one out), and the entry of
     `took_ms` after which it is known."""
 
-    scores: Callable[[Ranking], Floats]
+    scores: Callable[[Snapshot, Ranking], Floats]
     known_after: str
 
 
-def _by_words(ranking: Ranking) -> Floats:
+def _by_words(_: Snapshot, ranking: Ranking) -> Floats:
     found = ranking.candidates.lexical
     return np.where(found > 0, found, -np.inf)
 
 
+def _by_sentences(snapshot: Snapshot, ranking: Ranking) -> Floats:
+    """What `understood` would be, had the question named no date and no source."""
+    scores = ranking.late.copy()
+    if ranking.asked and ranking.asked.is_question:
+        first = np.lexsort((ranking.candidates.numbers, -scores))[:READ].tolist()
+        for place, read in read_closely(snapshot, ranking, first).items():
+            scores[place] += read.gain
+    return scores
+
+
 STAGES: Mapping[str, Stage] = {
     "lexical": Stage(_by_words, "retrieve"),
-    "dense": Stage(lambda ranking: ranking.candidates.dense, "retrieve"),
+    "dense": Stage(lambda _, ranking: ranking.candidates.dense, "retrieve"),
     "rrf": Stage(
-        lambda ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
+        lambda _, ranking: reciprocal_rank(ranking.candidates.lexical, ranking.candidates.dense),
         "fuse",
     ),
-    "fused": Stage(lambda ranking: ranking.fused, "fuse"),
-    "late": Stage(lambda ranking: ranking.late, "rerank"),
-    "understanding": Stage(lambda ranking: ranking.understood, "understand"),
+    "fused": Stage(lambda _, ranking: ranking.fused, "fuse"),
+    "late": Stage(lambda _, ranking: ranking.late, "rerank"),
+    "sentences": Stage(_by_sentences, "understand"),
+    "understanding": Stage(lambda _, ranking: ranking.understood, "understand"),
 }
 
 DEFAULT_STAGE = "understanding"
@@ -108,8 +121,8 @@ def evaluate(
     """
     searcher = _on_a_fixed_day(searcher)
     runs = _rank_all(searcher, asked, chosen(stages), counting)
-    asks = _ask_all(searcher, asked, counting)
-    without = _ask_without(searcher, asked, asks, counting)
+    outcomes = _ask_all(searcher, asked, counting)
+    without = _ask_without(searcher, asked, outcomes, counting)
     values = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
     report: dict[str, Any] = {
         "format": FORMAT,
@@ -117,15 +130,16 @@ def evaluate(
         "set_sha256": asked.sha256,
         "queries": len(asked.queries),
         **_stages(values),
-        "abstention": abstention_report(asks, without),
-        "latency_ms": latency_ms([each.answer for each in asks], list(runs)),
+        "abstention": abstention_report(outcomes, without),
+        "confidence_model": None if without is None else _confidence_model(searcher),
+        "latency_ms": latency_ms([each.answer for each in outcomes], list(runs)),
     }
-    own = [each.judged for each in asks if each.judged]
+    own = [each.judged for each in outcomes if each.judged]
     if own:
         report["answers"] = answers_report(own)
     with searcher.archive.snapshot() as snapshot:
-        report["failures"] = failures(snapshot, asks, runs[DEFAULT_STAGE])
-    report["per_query"] = _per_query(asks, values, without)
+        report["failures"] = failures(snapshot, outcomes, runs[DEFAULT_STAGE])
+    report["per_query"] = _per_query(outcomes, values, without)
     report["index"] = manifest_entries(searcher.archive.manifest())
     return Evaluation(report | {"machine": machine(), "commit": commit()}, runs)
 
@@ -157,7 +171,7 @@ def rank_articles(
         while True:
             ranking = searcher.rank(snapshot, question, depth=depth, asked_at=asked_at)
             for stage, places in ranked.items():
-                _extend(places, ranking, STAGES[stage])
+                _extend(places, ranking, STAGES[stage].scores(snapshot, ranking))
             short = {stage for stage, articles in ranked.items() if len(articles) < ARTICLES}
             if np.count_nonzero(ranking.candidates.lexical) < depth:
                 short.discard("lexical")  # every passage that has a word of the question is there
@@ -171,9 +185,9 @@ def rank_articles(
 def latency_ms(answers: Sequence[Answer], stages: Iterable[str]) -> dict[str, Any]:
     """Milliseconds of whole questions in this process, one after the other: p50, p95, and more.
 
-    `stages`: the median until a stage's ranking is known, None where `took_ms` does not tell. Words
-    and vectors are searched in one step, so `lexical` and `dense` are known at once. `steps`: the
-    median of each step.
+    `stages`: the median until a stage's ranking is known, None where `took_ms` does not tell. What
+    is done in one step is known at once: `lexical` and `dense`, `rrf` and `fused`, `sentences` and
+    `understanding`. `steps`: the median of each step.
     """
     took = [answer.took_ms for answer in answers]
     totals = [each["total"] for each in took]
@@ -210,11 +224,11 @@ def _rank_all(
     return runs
 
 
-def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Asked]:
+def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Outcome]:
     """Every query answered, as a user would ask it; of own sets the unanswerable questions too."""
     own = {question.id: question for question in asked.questions}
     texts = {query_id: question.text for query_id, question in own.items()} or asked.queries
-    asks: list[Asked] = []
+    outcomes: list[Outcome] = []
     with counting("Asking", len(texts)) as tell:
         for query_id, text in texts.items():
             answer = searcher.ask(text, asked_at=asked.asked_at.get(query_id))
@@ -225,19 +239,19 @@ def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> li
             else:
                 found = None
                 correct = any(c.hit.article.id in relevant for c in answer.citations[:1])
-            asks.append(Asked(query_id, text, answer, correct, relevant, found))
-            tell(len(asks))
-    return asks
+            outcomes.append(Outcome(query_id, text, answer, correct, relevant, found))
+            tell(len(outcomes))
+    return outcomes
 
 
 def _ask_without(
-    searcher: Searcher, asked: EvaluationSet, asks: Sequence[Asked], counting: Counting
+    searcher: Searcher, asked: EvaluationSet, outcomes: Sequence[Outcome], counting: Counting
 ) -> dict[str, Answer] | None:
     """By query id, the answer where the articles that answer it are left out; None as long as
     answers have no confidence to be measured."""
-    if any(each.answer.confidence is None for each in asks):
+    if any(each.answer.confidence is None for each in outcomes):
         return None
-    answerable = [each for each in asks if each.answerable]
+    answerable = [each for each in outcomes if each.answerable]
     answers: dict[str, Answer] = {}
     with counting("Asking without the answer", len(answerable)) as tell:
         for each in answerable:
@@ -247,6 +261,15 @@ def _ask_without(
             )
             tell(len(answers))
     return answers
+
+
+def _confidence_model(searcher: Searcher) -> dict[str, Any]:
+    """What made confidences of signals, and answers of confidences."""
+    return {
+        "threshold": searcher.threshold,
+        "intercept": INTERCEPT,
+        "coefficients": dict(COEFFICIENTS),
+    }
 
 
 def _stages(values: Mapping[str, Values]) -> dict[str, Any]:
@@ -266,11 +289,11 @@ def _stages(values: Mapping[str, Values]) -> dict[str, Any]:
 
 
 def _per_query(
-    asks: Sequence[Asked], values: Mapping[str, Values], without: Mapping[str, Answer] | None
+    outcomes: Sequence[Outcome], values: Mapping[str, Values], without: Mapping[str, Answer] | None
 ) -> dict[str, dict[str, Any]]:
     """Everything that can be said of one question."""
     told: dict[str, dict[str, Any]] = {}
-    for each in asks:
+    for each in outcomes:
         query = told[each.query_id] = {"question": each.question}
         if each.query_id in values[DEFAULT_STAGE]:
             query["stages"] = {
@@ -289,9 +312,8 @@ def _per_query(
     return told
 
 
-def _extend(articles: list[int], ranking: Ranking, stage: Stage) -> None:
+def _extend(articles: list[int], ranking: Ranking, scores: Floats) -> None:
     """Put the articles that a ranking adds behind those already there."""
-    scores = stage.scores(ranking)
     order = np.lexsort((ranking.candidates.numbers, -scores))
     order = order[np.isfinite(scores[order])]
     seen = set(articles)

@@ -135,11 +135,12 @@ def sentences(passage: Passage, alignment: Alignment, question: Asked) -> list[S
     return found
 
 
-def title_alone(alignment: Alignment, question: Asked) -> Sentence:
-    """What a title without a text has to say: a sentence of no length."""
-    said = float(alignment.greatest() @ question.weights)
-    meaning = float(alignment.whole.mean()) if len(alignment.whole) else 0.0
-    return Sentence(0, 0, said, said, meaning, 0.0, 0.0)
+def meaning(passage: Passage, alignment: Alignment, start: int, end: int) -> float:
+    """Mean similarity of the words in [start, end), code points of the article, with the meaning of
+    the whole question; 0 without words."""
+    starts, ends = _spans(passage, alignment).T
+    inside = (start <= starts) & (ends <= end)
+    return float(alignment.whole[inside].mean()) if inside.any() else 0.0
 
 
 def kinds_held(text: str, question: Asked) -> dict[Kind, float]:

@@ -12,7 +12,7 @@ from rag.snapshot import Snapshot
 from rag.types import Answer, Citation
 
 
-class Kind(StrEnum):
+class Failure(StrEnum):
     """What went wrong."""
 
     ARTICLE = "another article was cited first"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Outcome:
     """A question as it was answered. `judged` is there for own sets; `correct` says whether the
     best citation answers: on own sets by its quote, else by its article being judged relevant."""
 
@@ -51,11 +51,11 @@ class Asked:
 
 
 def failures(
-    snapshot: Snapshot, asked: Iterable[Asked], run: Mapping[str, Sequence[str]]
+    snapshot: Snapshot, outcomes: Iterable[Outcome], run: Mapping[str, Sequence[str]]
 ) -> list[dict[str, Any]]:
     """For each question that went wrong: what was asked, expected and cited first, and the ranks
     of the expected articles in `run`. The surest come first, then those of the highest score."""
-    wrong = [(kind, each) for each in asked if (kind := failed(each)) is not None]
+    wrong = [(kind, each) for each in outcomes if (kind := failed(each)) is not None]
     wrong.sort(key=lambda pair: _sureness(pair[1]), reverse=True)
     return [
         {
@@ -70,32 +70,32 @@ def failures(
     ]
 
 
-def failed(asked: Asked) -> Kind | None:
+def failed(outcome: Outcome) -> Failure | None:
     """What is wrong with an answer; None if nothing is.
 
     On own sets the evidence itself has to be quoted first: facts found elsewhere do not do.
     """
-    if not asked.known:
+    if not outcome.known:
         return None
-    if not asked.answerable:
-        return Kind.ANSWERED if asked.answer.answered else None
-    if asked.first is None:
-        return Kind.NOTHING
-    right = asked.judged.evidence_rank == 1 if asked.judged else asked.correct
+    if not outcome.answerable:
+        return Failure.ANSWERED if outcome.answer.answered else None
+    if outcome.first is None:
+        return Failure.NOTHING
+    right = outcome.judged.evidence_rank == 1 if outcome.judged else outcome.correct
     if right:
-        return None if asked.answer.answered else Kind.WITHHELD
-    return Kind.QUOTE if asked.first.hit.article.id in asked.relevant else Kind.ARTICLE
+        return None if outcome.answer.answered else Failure.WITHHELD
+    return Failure.QUOTE if outcome.first.hit.article.id in outcome.relevant else Failure.ARTICLE
 
 
-def _sureness(asked: Asked) -> tuple[float, float]:
-    first = asked.first
-    return asked.answer.confidence or 0.0, first.hit.score if first else 0.0
+def _sureness(outcome: Outcome) -> tuple[float, float]:
+    first = outcome.first
+    return outcome.answer.confidence or 0.0, first.hit.score if first else 0.0
 
 
-def _expected(snapshot: Snapshot, asked: Asked, ranked: Sequence[str]) -> dict[str, Any]:
-    question = asked.judged.question if asked.judged else None
+def _expected(snapshot: Snapshot, outcome: Outcome, ranked: Sequence[str]) -> dict[str, Any]:
+    question = outcome.judged.question if outcome.judged else None
     ranks = {article: rank for rank, article in enumerate(ranked, start=1)}
-    heads = {article: snapshot.find(article) for article in asked.relevant}
+    heads = {article: snapshot.find(article) for article in outcome.relevant}
     return {
         "answers": [list(spellings) for spellings in question.answers] if question else [],
         "evidence": [each.quote for each in question.evidence] if question else [],

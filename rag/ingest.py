@@ -75,16 +75,18 @@ def ingest(
     *,
     passage_tokens: int | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
+    renew_base: bool = True,
 ) -> IngestReport:
     """Add articles to the archive, or revise those that it has under the same id.
 
-    `passage_tokens`: the budget of a passage; by default the archive's own. Items that could not
-    be read are passed on in the report. Raises IndexMismatch, ArchiveBusy and StorageFailed; the
-    batches published before that stay.
+    `passage_tokens`: the budget of a passage; by default the archive's own. `renew_base`: write the
+    dense base where it is due, which takes long in a large archive; else the caller sees to it.
+    Items that could not be read are passed on in the report. Raises IndexMismatch, ArchiveBusy and
+    StorageFailed; the batches published before that stay.
     """
     if passage_tokens is not None and passage_tokens < 1:
         raise InvalidRequest("passage_tokens", "it must be at least 1")
-    run = _Run(archive, encoder, passage_tokens, tell)
+    run = _Run(archive, encoder, passage_tokens, tell, renew_base)
     for item in items:
         if isinstance(item, Unreadable):
             run.report.failed.append(item)
@@ -119,8 +121,10 @@ class _Run:
         encoder: Encoder,
         passage_tokens: int | None,
         tell: Callable[[Progress], None],
+        renew_base: bool,
     ) -> None:
         self.report = IngestReport()
+        self._renew_base = renew_base
         self._archive = archive
         self._encoder = encoder
         self._tell = tell
@@ -214,6 +218,8 @@ class _Run:
         self.report.passages += self._passages
         self._advance(articles=len(self._drafts))
         self._drafts, self._draft_texts, self._texts, self._passages = [], set(), {}, 0
+        if self._renew_base:
+            self._archive.renew_base()
 
     def _encoded(self) -> dict[bytes, Encoding]:
         """Encodings of the batch's texts that the archive does not have."""

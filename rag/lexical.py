@@ -26,6 +26,10 @@ WRITER_HEAP_BYTES = 64_000_000
 LONGEST_WORD = 60
 """Longer runs of letters and digits are not words; tantivy's own limit is far above."""
 
+TERMS_MOST = 1000
+"""Passages up to which a query of terms is faster than a set of them: for 200 of 100,000 it takes
+0.7 ms instead of 2.6, for 1000 it takes 4 instead of 5, for 4000 it takes 27 instead of 8."""
+
 ANALYZER = "words"
 
 PANIC = "PanicException"
@@ -149,7 +153,7 @@ class LexicalSearcher:
         scores = np.zeros(len(numbers), dtype=np.float32)
         if not terms or not len(numbers) or not self.documents:
             return scores
-        among = _of_no_weight(Query.term_set_query(SCHEMA, "passage", numbers.tolist()))
+        among = _of_no_weight(_among(numbers.tolist()))
         found, values = self._run(
             [(Occur.Must, _any_term(terms)), (Occur.Must, among)], len(numbers)
         )
@@ -311,6 +315,13 @@ def _document(document: LexicalDocument) -> tantivy.Document:
 def _any_term(terms: Sequence[str]) -> Query:
     clauses = [(Occur.Should, Query.term_query(SCHEMA, "words", term, "freq")) for term in terms]
     return Query.boolean_query(clauses)
+
+
+def _among(passages: list[int]) -> Query:
+    if len(passages) > TERMS_MOST:
+        return Query.term_set_query(SCHEMA, "passage", passages)
+    each = [Query.term_query(SCHEMA, "passage", passage) for passage in passages]
+    return Query.boolean_query([(Occur.Should, query) for query in each])
 
 
 def _any_generation() -> Query:

@@ -34,6 +34,7 @@ Values = Mapping[str, Sequence[float]]
 """By query id: a value for each measure."""
 
 Table = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 def measure(run: Run, qrels: Qrels) -> dict[str, tuple[float, ...]]:
@@ -68,17 +69,24 @@ def intervals(rows: Table) -> list[tuple[float, float]]:
 
     `rows` has a row a query. Efron and Tibshirani 1993, doi:10.1201/9780429246593.
     """
-    number = len(rows)
+    drawn = np.concatenate([counts @ rows / len(rows) for counts in resamples(len(rows))])
+    low, high = percentile_interval(drawn)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def resamples(number: int) -> Iterator[Counts]:
+    """How often each of `number` queries is drawn, a row a resample, `RESAMPLES` rows in all."""
     generator = np.random.default_rng(SEED)
-    drawn: list[Table] = []
     for many in _batches(number):
         places = generator.integers(0, number, (many, number))
         places += np.arange(many)[:, None] * number
-        counts = np.bincount(places.ravel(), minlength=many * number).reshape(many, number)
-        drawn.append(counts @ rows / number)
+        yield np.bincount(places.ravel(), minlength=many * number).reshape(many, number)
+
+
+def percentile_interval(drawn: Table) -> Table:
+    """The lower and the upper ends of the columns' 95% intervals, a row a resample."""
     outside = (1 - LEVEL) / 2
-    low, high = np.quantile(np.concatenate(drawn), [outside, 1 - outside], axis=0)
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+    return np.asarray(np.quantile(drawn, [outside, 1 - outside], axis=0))
 
 
 def randomisation_test(differences: Table) -> list[float]:

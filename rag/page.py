@@ -60,7 +60,7 @@ FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Form:
     """What stands in the form; a question of None was not asked."""
 
     question: str | None = None
@@ -119,13 +119,13 @@ async def ask(
 ) -> Response:
     """The field, and under it the answer if there is a question."""
     service: Service = request.app.state.service
-    asked = Asked(q, first.strip(), last.strip())
+    form = Form(q, first.strip(), last.strip())
     try:
         if q is not None:
             await service.loaded()
-        return await run_in_threadpool(_answered, service, asked)
+        return await run_in_threadpool(_answered, service, form)
     except RagError as error:
-        return await run_in_threadpool(_not_answered, service, asked, error)
+        return await run_in_threadpool(_not_answered, service, form, error)
 
 
 @router.get("/read/{article_id}")
@@ -160,23 +160,23 @@ def read(
     )
 
 
-def _answered(service: Service, asked: Asked) -> Response:
+def _answered(service: Service, form: Form) -> Response:
     answer = None
-    if asked.question is not None:
-        answer = service.ask(asked.question, top_k=TOP_K, filters=asked.filters)
-    return _ask_page(service, asked, answer=answer)
+    if form.question is not None:
+        answer = service.ask(form.question, top_k=TOP_K, filters=form.filters)
+    return _ask_page(service, form, answer=answer)
 
 
-def _not_answered(service: Service, asked: Asked, error: RagError) -> Response:
+def _not_answered(service: Service, form: Form, error: RagError) -> Response:
     problem = str(error)
     if isinstance(error, InvalidRequest):
         problem = f"{FIELDS.get(error.field, error.field)}: {error.problem}"
-    return _ask_page(service, asked, http_status(error), problem=problem)
+    return _ask_page(service, form, http_status(error), problem=problem)
 
 
 def _ask_page(
     service: Service,
-    asked: Asked,
+    form: Form,
     status: int = 200,
     *,
     answer: Answer | None = None,
@@ -189,7 +189,7 @@ def _ask_page(
     return _page(
         "ask.html",
         status,
-        asked=asked,
+        form=form,
         answer=answer,
         problem=problem,
         cards=[card(each) for each in answer.citations] if answer else [],

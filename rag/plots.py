@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rag.abstention import WAYS, known_confidences
 from rag.report import Report
 
 ROW = 26.0
@@ -26,7 +27,6 @@ ACROSS = (LABELS, DOTS_WIDTH - 52)
 
 SQUARE = 300.0
 MARGIN = 42.0
-BAR_WIDTH = 640.0
 
 COLUMNS = 20
 
@@ -119,13 +119,27 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a bar."""
+class Bar:
+    """What one step takes, on its own row, from where the step before it ends."""
 
     label: str
     value: str
     x: float
     width: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of a question, one after the other."""
+
+    axis: Axis
+    bars: Sequence[Bar]
+
+    @property
+    def height(self) -> float:
+        """Of the rows; the axis stands below."""
+        return ROW * len(self.bars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +156,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Confidences where the archive holds the answer, upwards, and where it does not, downwards."""
+    """Confidences where the archive holds the answer, upwards, and where it does not, downwards;
+    right of `threshold` they are answered."""
 
     across: Axis
     middle: float
+    threshold: float
     columns: Sequence[Column]
 
 
@@ -172,15 +188,8 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> Curve:
 
 def confidences(report: Report) -> Histogram:
     """How sure answers are, where the archive holds the answer and where it does not."""
-    asked = report["per_query"].values()
-    there = [each["confidence"] for each in asked if "confidence_without" in each]
-    gone = [each["confidence_without"] for each in asked if "confidence_without" in each]
-    gone += [
-        each["confidence"]
-        for each in asked
-        if "answer" in each and "confidence_without" not in each
-    ]
-    counts = [np.histogram(each, COLUMNS, (0, 1))[0].tolist() for each in (there, gone)]
+    known = known_confidences(report)
+    counts = [np.histogram(list(known[way].values()), COLUMNS, (0, 1))[0].tolist() for way in WAYS]
     across, middle = Axis(0, 1, MARGIN, SQUARE - 8), (SQUARE - MARGIN + 8) / 2
     unit = (middle - 8) / max(1, *counts[0], *counts[1])
     width = round((across.end - across.start) / COLUMNS - 1.5, 2)
@@ -191,7 +200,8 @@ def confidences(report: Report) -> Histogram:
             told = f"{count} of {at / COLUMNS:.2f} to {(at + 1) / COLUMNS:.2f}"
             y = middle - height if is_there else middle
             columns.append(Column(x, round(y, 2), width, height, is_there, told))
-    return Histogram(across, middle, [each for each in columns if each.height])
+    threshold = across.place(report["confidence_model"]["threshold"])
+    return Histogram(across, middle, threshold, [each for each in columns if each.height])
 
 
 def risk_coverage(points: Sequence[Mapping[str, float]]) -> Curve:
@@ -214,15 +224,15 @@ def latencies(percentiles: Mapping[str, float]) -> Curve:
     return Curve(across, up, _line(list(places.values())), marks)
 
 
-def steps(medians: Mapping[str, float]) -> list[Part]:
-    """The median of each step of a question, one after the other."""
-    whole = sum(medians.values()) or 1.0
-    parts, x = [], 0.0
-    for step, took in medians.items():
-        width = BAR_WIDTH * took / whole
-        parts.append(Part(step, f"{took:.1f} ms", round(x, 2), round(width, 2)))
-        x += width
-    return parts
+def steps(medians: Mapping[str, float]) -> Steps:
+    """The median of each step of a question."""
+    axis = Axis(0, sum(medians.values()) or 1.0, *ACROSS)
+    bars, begun = [], 0.0
+    for row, (step, took) in enumerate(medians.items()):
+        x, end = axis.place(begun), axis.place(begun + took)
+        bars.append(Bar(step, f"{took:.1f}", x, round(end - x, 2), (row + 0.5) * ROW))
+        begun += took
+    return Steps(axis, bars)
 
 
 def _dots(report: Report, measure: str) -> Dots:

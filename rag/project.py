@@ -24,8 +24,9 @@ from rag.types import Codes, Floats
 
 DIRECTIONS = 256
 
-THRESHOLD = 0.9816
 INNER, OUTER = 0.4528, 1.5104
+DECISION_LEVEL = 0.9816
+"""Halfway between the two: what is beyond it becomes the outer one."""
 
 LEVELS: Floats = np.array([-OUTER, -INNER, INNER, OUTER], dtype=np.float32)
 
@@ -58,7 +59,9 @@ class Projection:
     def compress(self, vectors: Floats) -> Codes:
         """Token vectors, a row each, as bytes: uint8 of shape (tokens, directions / 4)."""
         scaled = self._turned(vectors) / self.deviation
-        level = (scaled > 0).astype(np.uint8) + (scaled > THRESHOLD) + (scaled > -THRESHOLD)
+        level = (
+            (scaled > 0).astype(np.uint8) + (scaled > DECISION_LEVEL) + (scaled > -DECISION_LEVEL)
+        )
         grouped = level.reshape(len(level), level.shape[1] // PER_BYTE, PER_BYTE) << _SHIFTS
         return np.asarray(np.bitwise_or.reduce(grouped, axis=2), dtype=np.uint8)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rag.cite import term_weights
-from rag.evidence import Asked, Sentence, asked, sentences
+from rag.evidence import Asked, Sentence, asked, best_run, sentences
 from rag.fuse import convex
 from rag.interpret import boost
 from rag.lexical import Scope
@@ -76,6 +76,20 @@ class Read:
     alignment: Alignment
     found: Sequence[Sentence]
 
+    @property
+    def quoted(self) -> tuple[int, int] | None:
+        """What is quoted of it, in code points of the article; None where the title is all."""
+        if not self.found:
+            return None
+        first, last = best_run(self.passage, self.found)
+        return self.found[first].start, self.found[last - 1].end
+
+    @property
+    def gain(self) -> float:
+        """What its best sentence adds to the passage's score: never less than nothing, or what was
+        not read would pass what was."""
+        return max([0.0, *(sentence.score for sentence in self.found)])
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -121,9 +135,7 @@ def rank(
         understood = reranked.understood.copy()
         if reranked.asked and reranked.asked.is_question:
             for place, each in read.items():
-                # Never less than nothing, or what was not read would pass what was.
-                said = max([0.0, *(sentence.score for sentence in each.found)])
-                understood[place] += said + (BESIDE_SENTENCES - 1) * boosts[place]
+                understood[place] += each.gain + (BESIDE_SENTENCES - 1) * boosts[place]
         order = _order(found, understood)
     return Ranking(
         question,
@@ -165,8 +177,8 @@ def content(
     """The weights of the question's terms without those that name a day or a source, which need
     not stand in the text."""
     read = question.interpreted
-    said = [*(each.text for each in read.periods), *(each.text for each in read.sources)]
-    cues = {term.text for text in said for term in snapshot.analyzer.terms(text)}
+    named = [*(each.text for each in read.periods), *(each.text for each in read.sources)]
+    cues = {term.text for text in named for term in snapshot.analyzer.terms(text)}
     return {term: weight for term, weight in weights.items() if term not in cues}
 
 

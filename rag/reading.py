@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -117,8 +118,8 @@ class Reading:
     def article_rows(self, after: int) -> list[ArticleRow]:
         """All revisions with a number over `after`, dead or alive, by number."""
         rows = self._rows(
-            "SELECT number, source, first, last FROM article WHERE number > :after"
-            " AND born <= :g ORDER BY number",
+            "SELECT number, source, first, last FROM article INDEXED BY article_columns"
+            " WHERE number > :after AND born <= :g ORDER BY number",
             after=after,
         )
         return [ArticleRow(*row) for row in rows]
@@ -135,16 +136,25 @@ class Reading:
     def passage_columns(self, after: int) -> tuple[Numbers, Numbers]:
         """Numbers of the living passages over `after`, ascending, and of their articles."""
         rows = self._rows(
-            f"SELECT number, article FROM passage WHERE number > :after AND {ALIVE}"
-            " ORDER BY number",
+            "SELECT number, article FROM passage INDEXED BY passage_columns"
+            f" WHERE number > :after AND {ALIVE} ORDER BY number",
             after=after,
-        ).fetchall()
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        )
+        columns = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
         return columns[:, 0].copy(), columns[:, 1].copy()
 
     def count_over(self, number: int) -> int:
         """How many passages have a greater number, dead ones counted."""
         row = self._rows("SELECT count(*) FROM passage WHERE number > :number", number=number)
+        return int(row.fetchone()[0])
+
+    def count_died(self, number: int, generation: int) -> int:
+        """How many passages up to this number died after `generation`."""
+        row = self._rows(
+            "SELECT count(*) FROM passage WHERE died > :after AND number <= :number",
+            after=generation,
+            number=number,
+        )
         return int(row.fetchone()[0])
 
     def vectors(self, after: int, dimension: int, *, limit: int = -1) -> tuple[Numbers, Floats]:

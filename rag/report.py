@@ -23,6 +23,8 @@ PER_QUERY_DIGITS = 6
 
 _COMPARED = ("format", "set", "set_sha256", "queries", "stage", "measures", "metrics", "commit")
 
+_COMPARED_OF_A_QUERY = ("answer", "confidence", "confidence_without")
+
 _RANDOM = ("archive", "checksum")
 """Entries of a manifest that differ between two indexes of the same articles."""
 
@@ -56,6 +58,7 @@ def write_baseline(report: Report, file: Path) -> None:
     if "answers" in report:
         figures = ("all", "unanswerable", "median_quote_characters")
         kept["answers"] = {name: report["answers"][name] for name in figures}
+    kept["confidence_model"] = report["confidence_model"]
     _write(file, _lines(kept))
 
 
@@ -113,9 +116,7 @@ def _compared(query: Mapping[str, Any], stage: str) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if "stages" in query:
         kept["stages"] = {stage: query["stages"][stage]}
-    if "answer" in query:
-        kept["answer"] = query["answer"]
-    return kept
+    return kept | {name: query[name] for name in _COMPARED_OF_A_QUERY if name in query}
 
 
 def _lines(document: Mapping[str, Any], depth: int = 2) -> str:

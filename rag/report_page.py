@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rag import plots
+from rag.compare import is_better, notes
 from rag.errors import InvalidRequest
 from rag.report import Report, best
 
@@ -29,7 +30,7 @@ PAGES = Environment(
     lstrip_blocks=True,
 )
 PAGES.globals["style"] = Markup(STYLE)  # noqa: S704 - our own files, which hold no `<`
-PAGES.globals |= {"plots": plots, "best": best}
+PAGES.globals |= {"plots": plots, "best": best, "is_better": is_better, "notes": notes}
 
 INDEX_TOLD = ("encoder_name", "passage_tokens", "chunker", "normaliser", "dimension", "published")
 """Entries of an index's manifest that people ask for, the first of all."""
@@ -73,6 +74,8 @@ def figures(report: Report) -> list[Figure]:
     if answers:
         ends = plots.interval(answers["intervals"]["evidence@1"])
         found.append(Figure("evidence first", f"{answers['all']['evidence@1']:.3f}", ends))
+        wrong = f"and wrong {answers['all']['answered_wrong']:.3f}"
+        found.append(Figure("answered right", f"{answers['all']['answered_right']:.3f}", wrong))
     if abstention and abstention["auroc"] is not None:
         error = abstention["correctness"]["expected_calibration_error"]
         found.append(

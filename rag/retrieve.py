@@ -31,16 +31,19 @@ def retrieve(
 ) -> Candidates:
     """The passages within `scope` that are among the `depth` best of either signal.
 
-    A passage that has none of the terms scores 0 by words.
+    A passage that has none of the terms scores 0 by words. Where nothing is filtered, and the
+    archive is large, one of the best by vectors may be missing (`vectors.FaissBase.approximate`).
     """
     if snapshot.vectors is None or snapshot.lexical is None:
         return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
     mask = snapshot.columns.passing(scope)
     by_words, word_scores = snapshot.lexical.search(terms, depth, scope)
-    by_vectors, _ = snapshot.vectors.search(vector, depth, mask)
+    vectors = snapshot.vectors
+    by_meaning = vectors.approximate if scope.everything else vectors.search
+    by_vectors, _ = by_meaning(vector, depth, mask)
     numbers = np.union1d(by_words, by_vectors)
     lexical = np.zeros(len(numbers), dtype=np.float32)
     lexical[np.searchsorted(numbers, by_words)] = word_scores
     others = np.setdiff1d(by_vectors, by_words)
     lexical[np.searchsorted(numbers, others)] = snapshot.lexical.score(terms, others)
-    return Candidates(numbers, lexical, snapshot.vectors.score(vector, numbers))
+    return Candidates(numbers, lexical, vectors.score(vector, numbers))

@@ -80,6 +80,12 @@ MIGRATIONS = (
         DELETE FROM token_vectors WHERE encoding = OLD.number;
     END;
     """,
+    # What a reader keeps in memory, beside the rows, which lie scattered between the blobs: of a
+    # million passages these are 30 MB to read when an archive is opened, and not 700.
+    """
+    CREATE INDEX article_columns ON article (number, source, first, last, born);
+    CREATE INDEX passage_columns ON passage (number, article, born, died);
+    """,
 )
 """Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format."""
 

@@ -14,7 +14,7 @@ from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
 from rag.confidence import THRESHOLD, confidence, signals
 from rag.errors import InvalidRequest
-from rag.evidence import aligned_words, best_run
+from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
 from rag.interpret import interpret
 from rag.models import DEFAULT_MODEL
@@ -66,7 +66,7 @@ class Searcher:
         self._encoder = encoder
         self._lexical_weight = lexical_weight
         self._question_characters = question_characters
-        self._threshold = threshold
+        self.threshold = threshold
         self._fingerprint = Fingerprint(
             {"encoder": encoder.fingerprint, "projection": encoder.projection}, encoder.name
         )
@@ -113,7 +113,7 @@ class Searcher:
                 sure = self._confidence(snapshot, ranking)
             return Answer(
                 question=question,
-                answered=bool(hits) and (sure is None or sure >= self._threshold),
+                answered=bool(hits) and (sure is None or sure >= self.threshold),
                 confidence=sure,
                 citations=citations,
                 generation=snapshot.generation,
@@ -271,13 +271,12 @@ def _hits(
 def _cited(at: int, hit: Hit, read: Read | None, ranking: Ranking, snapshot: Snapshot) -> Citation:
     """The citation of a hit; by the weight of the question's terms where it was not read."""
     asked_for = words_asked(hit.passage, ranking.weights, snapshot.analyzer)
-    if read is None or ranking.asked is None or not read.found:
+    quoted = read.quoted if read else None
+    if read is None or ranking.asked is None or quoted is None:
         quoted = sentence_of_weight(hit.passage, ranking.weights, snapshot.analyzer)
         return cite(at, hit, quoted, asked_for)
-    first, last = best_run(hit.passage, read.found)
     aligned = aligned_words(hit.passage, read.alignment, ranking.asked)
-    highlights = sorted({*asked_for, *aligned})
-    return cite(at, hit, (read.found[first].start, read.found[last - 1].end), highlights)
+    return cite(at, hit, quoted, sorted({*asked_for, *aligned}))
 
 
 def _counter(token_budget: int | None, encoding: str) -> TokenCounter | None:

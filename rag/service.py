@@ -11,7 +11,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from rag import days
 from rag.archive import Archive
 from rag.confidence import THRESHOLD
 from rag.errors import NotReady, RagError
@@ -143,10 +142,20 @@ class Service:
                 self._counted = (reading.archive(), generation, articles)
             return generation, articles
 
+    def renew_base(self) -> None:
+        """Have the dense base written in the background if a change has made it due."""
+        # A daemon: the next change does what the end of the process cuts off.
+        threading.Thread(target=self._renew_base, name="renew base", daemon=True).start()
+
+    def _renew_base(self) -> None:
+        try:
+            self.archive.renew_base()
+        except RagError:
+            logger.exception("the dense base cannot be renewed")
+
     def _load(self) -> None:
         try:
             self.encoder.encode_question("Is the model there?")
-            days.warm()
             with self.archive.snapshot():
                 pass  # the first question need not wait for the indexes to be opened
         except RagError as error:

@@ -53,7 +53,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SetQuestion:
     """A question with what answers it: every fact of `answers`, in one of its spellings, stands in
     each evidence. One that the archive does not answer has neither. `asked_at` is the ISO date
     that "last week" counts from."""
@@ -88,7 +88,7 @@ class EvaluationSet:
     articles: Iterable[Article | Unreadable]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
-    questions: Sequence[Question] = ()
+    questions: Sequence[SetQuestion] = ()
     asked_at: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -193,9 +193,9 @@ def beir_qrels(beir: BeirSet) -> dict[str, dict[str, int]]:
     return qrels
 
 
-def read_questions(file: Path, where: Where = NOWHERE) -> list[Question]:
+def read_questions(file: Path, where: Where = NOWHERE) -> list[SetQuestion]:
     """A question set. Raises InvalidRequest naming the line that is wrong."""
-    questions: dict[str, Question] = {}
+    questions: dict[str, SetQuestion] = {}
     for at, fields in _records(file):
         if not _has(fields, where):
             continue
@@ -286,10 +286,10 @@ def _iso(told: str) -> str:
     return parse_iso(told.replace("/", "-")).iso
 
 
-def _question(fields: dict[str, Any]) -> Question:
+def _question(fields: dict[str, Any]) -> SetQuestion:
     if not all(isinstance(spellings, list) for spellings in fields["answers"]):
         raise TypeError("each of the answers is a list of spellings")
-    question = Question(
+    question = SetQuestion(
         id=str(fields["id"]),
         type=QuestionType(fields["type"]),
         text=str(fields["question"]),

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from rag.ingest import Progress as IngestState
-from rag.types import Answer, ArticleHead, Citation, Hit, SearchResult
+from rag.types import Answer, ArticleHead, AskedPeriod, Citation, Hit, SearchResult
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -195,17 +195,21 @@ def _seen_note(result: Answer | SearchResult) -> None:
 
 def _read_as(result: Answer | SearchResult) -> None:
     interpreted = result.interpreted
-    parts = [
-        f"published {each.published_from} to {each.published_to}"
-        if each.published_from
-        else f"published up to {each.published_to}"
-        for each in interpreted.periods
-    ]
+    parts = []
+    if interpreted.periods:
+        parts.append(f"published {' or '.join(map(_days, interpreted.periods))}")
     if interpreted.recent:
         parts.append(f"published shortly before {interpreted.asked_at}")
     parts += [f"source {each.source}" for each in interpreted.sources]
     if parts:
         err.print(f"read as: {'; '.join(parts)} (preferred, not required)", markup=False)
+
+
+def _days(period: AskedPeriod) -> str:
+    first, last = period.published_from, period.published_to
+    if first is None:
+        return f"up to {last}"
+    return last if first == last else f"{first} to {last}"
 
 
 def _undated_note(undated: int) -> None:

@@ -9,15 +9,21 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from rag.compare import SIGNIFICANT
+from rag.compare import AUROC, BETTER, SIGNIFICANT, WORSE, notes
 from rag.report import Report, best
 from rag.show import err, out
 
-CHANGED_SHOWN = 10
-"""Questions of a comparison that are printed; the JSON and the page have them all."""
+CHANGED_SHOWN, CONFIDENCES_SHOWN = 10, 5
+"""Questions of a comparison that are printed, those of which a measure changed and those of which
+confidence did; the JSON and the page have them all."""
 
 LOST_SHOWN = 5
 """Questions named for each significant loss."""
+
+ANSWER_HEADS = {"answered_right": "and\nright", "answered_wrong": "and\nwrong"}
+"""Of columns that would not fit beside the others on 80 characters."""
+
+VERDICT_STYLES = {BETTER: "bold green", WORSE: "bold red", None: ""}
 
 BEST = "bold green"
 
@@ -27,7 +33,7 @@ def report(report: Report) -> None:
     _stages(report)
     if "answers" in report:
         _answers(report["answers"])
-    _abstention(report["abstention"])
+    _abstention(report)
     if "comparison" in report:
         _comparison(report["comparison"], report)
 
@@ -56,7 +62,8 @@ def _stages(report: Report) -> None:
 
 def _answers(answers: Mapping[str, Any]) -> None:
     columns = list(answers["all"])
-    table = _table("Answers: parts of the questions", "type", *columns)
+    heads = [ANSWER_HEADS.get(name, name.replace("@", "\n@")) for name in columns]
+    table = _table("Answers: parts of the questions", "type", *heads)
     for name, parts in answers["by_type"].items():
         table.add_row(name, *_parts(parts, columns))
     table.add_section()
@@ -69,13 +76,14 @@ def _answers(answers: Mapping[str, Any]) -> None:
     )
     out.print(
         "answer: the quote holds every fact asked for; evidence: it holds the sentences that\n"
-        "answer; @3: one of the first three quotes does.\n"
+        "answer; @3: one of the first three quotes does; right: the first one does either.\n"
         f"Unanswerable questions withheld: {unanswerable['withheld']} of "
         f"{unanswerable['questions']}.{quoted}\n"
     )
 
 
-def _abstention(abstention: Mapping[str, Any] | None) -> None:
+def _abstention(report: Report) -> None:
+    abstention = report["abstention"]
     if abstention is None:
         out.print("Abstention: not measured, since answers have no confidence yet.\n")
         return
@@ -88,7 +96,8 @@ def _abstention(abstention: Mapping[str, Any] | None) -> None:
     out.print(
         f"Of {asked['answerable']} questions as they are {_cell(abstention['answered'])} were "
         f"answered; of {asked['not_answerable']} without an answer\n"
-        f"{_cell(abstention['withheld'])} were withheld. Expected calibration error "
+        f"{_cell(abstention['withheld'])} were withheld, at a threshold of "
+        f"{report['confidence_model']['threshold']}. Expected calibration error "
         f"{_cell(correctness['expected_calibration_error'])}, Brier score "
         f"{_cell(correctness['brier'])}.\n"
     )
@@ -100,47 +109,59 @@ def _comparison(comparison: Mapping[str, Any], report: Report) -> None:
     columns = ("before", "now", "difference", "p", "won", "lost", "equal")
     table = _table(title, "measure", *columns)
     for name, found in comparison["measures"].items():
-        table.add_row(name, *_compared(found))
+        table.add_row(name, *_compared(found, f"{found['p']:.4f}"))
+    abstention = comparison["abstention"]
+    if abstention:
+        table.add_row(AUROC, *_compared(abstention["auroc"], ""))
     out.print(table, "")
     if comparison["median_quote_characters"]:
         then, now = comparison["median_quote_characters"]
         out.print(f"Median characters of the first quote: {then:.0f} before, {now:.0f} now.")
-    out.print(f"p: {comparison['test']}. Below {SIGNIFICANT:.2f} it stands out.\n")
-    _changes(comparison["changed"])
+    out.print(f"p: {comparison['test']}. Below {SIGNIFICANT:.2f} it stands out.")
+    if abstention:
+        ends = _ends(abstention["auroc"]["interval"])
+        out.print(f"{AUROC}: 95% of the difference {ends}; {abstention['test']}.")
+    for note in notes(comparison):
+        out.print(note)
+    out.print()
+    _changes(comparison["changed"], CHANGED_SHOWN)
+    if abstention and abstention["changed"]:
+        out.print("Confidence changed most for:")
+        _changes(abstention["changed"], CONFIDENCES_SHOWN)
     _losses(comparison, report)
 
 
-def _compared(found: Mapping[str, Any]) -> list[Text | str]:
-    style = ""
-    if found["p"] < SIGNIFICANT:
-        style = "bold green" if found["difference"] > 0 else "bold red"
+def _compared(found: Mapping[str, Any], p: str) -> list[Text | str]:
+    style = VERDICT_STYLES[found["verdict"]]
     return [
         f"{found['before']:.4f}",
         f"{found['mean']:.4f}",
         Text(f"{found['difference']:+.4f}", style=style),
-        Text(f"{found['p']:.4f}", style=style),
+        Text(p, style=style),
         *(str(found[name]) for name in ("wins", "losses", "ties")),
     ]
 
 
-def _changes(changed: Sequence[Mapping[str, Any]]) -> None:
-    for each in changed[:CHANGED_SHOWN]:
+def _changes(changed: Sequence[Mapping[str, Any]], shown: int) -> None:
+    for each in changed[:shown]:
         moves = ", ".join(
             f"{name} {then:.2f} → {now:.2f}" for name, (then, now) in each["measures"].items()
         )
         out.print(Text(f"{each['id']}: {each['question']}"))
         out.print(Text(f"   {moves}", style="dim"))
-    if len(changed) > CHANGED_SHOWN:
-        out.print(f"and {len(changed) - CHANGED_SHOWN} more; --html and --out have them all.")
+    if len(changed) > shown:
+        out.print(f"and {len(changed) - shown} more; --html and --out have them all.")
 
 
 def _losses(comparison: Mapping[str, Any], report: Report) -> None:
     """What made `--fail-on-loss` fail, on standard error."""
     for name in comparison["significant_losses"]:
-        found = comparison["measures"][name]
+        found = comparison["abstention"]["auroc"] if name == AUROC else comparison["measures"][name]
+        verb = "fell" if found["difference"] < 0 else "rose"
+        sure = f"p = {found['p']:.4f}" if "p" in found else f"95% {_ends(found['interval'])}"
         err.print(
-            f"Significant loss: {name} fell from {found['before']:.4f} to {found['mean']:.4f} "
-            f"(p = {found['p']:.4f}); {found['losses']} questions lost, among them:"
+            f"Significant loss: {name} {verb} from {found['before']:.4f} to {found['mean']:.4f} "
+            f"({sure}); {found['losses']} questions lost, among them:"
         )
         for query_id in found["lost"][:LOST_SHOWN]:
             question = report["per_query"][query_id]["question"]
@@ -154,6 +175,7 @@ def _table(title: str, first: str, *columns: str) -> Table:
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        collapse_padding=True,
     )
     table.add_column(first, no_wrap=True)
     for name in columns:
@@ -163,6 +185,10 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 def _parts(parts: Mapping[str, float], columns: Sequence[str]) -> list[str]:
     return [f"{parts[c]}" if c == "questions" else f"{parts[c]:.3f}" for c in columns]
+
+
+def _ends(interval: Sequence[float]) -> str:
+    return f"{interval[0]:+.4f} to {interval[1]:+.4f}"
 
 
 def _score(value: float, is_best: bool) -> Text:

@@ -263,7 +263,8 @@ class Budget:
 class AskedPeriod:
     """A date or period that a question names: `text` stands at [start, end) of it, as asked.
 
-    `published_from` and `published_to` are ISO dates, inclusive; no first one: up to the last.
+    `published_from` and `published_to` are ISO dates, inclusive; no first one: up to the last. What
+    may be read in two ways is two periods at one place.
     """
 
     text: str

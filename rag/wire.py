@@ -224,7 +224,7 @@ class QuestionTokens(_Out):
 class AskedPeriodOut(_Out):
     """A date or period in the question, `text` at [`start`, `end`) of it. Articles published from
     `published_from` (null: from the beginning) to `published_to`, ISO dates, both inclusive, and
-    shortly after are preferred."""
+    shortly after are preferred. What may be read in two ways, as 03/04/2025, is two of them."""
 
     text: str
     start: int

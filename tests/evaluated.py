@@ -10,7 +10,7 @@ from typing import Any
 from rag.archive import Archive
 from rag.evaluate import Evaluation, evaluate
 from rag.searcher import Searcher
-from rag.sets import EvaluationSet, Evidence, Question, QuestionType
+from rag.sets import EvaluationSet, Evidence, QuestionType, SetQuestion
 from rag.types import Answer, Article
 from tests.fakes import FakeEncoder, add
 
@@ -25,9 +25,9 @@ ARTICLES = [
 ]
 
 
-def question(name: str, text: str, answers: list[list[str]], *evidence: Evidence) -> Question:
+def question(name: str, text: str, answers: list[list[str]], *evidence: Evidence) -> SetQuestion:
     kind = QuestionType.WHO if evidence else QuestionType.UNANSWERABLE
-    return Question(name, kind, text, tuple(map(tuple, answers)), evidence)
+    return SetQuestion(name, kind, text, tuple(map(tuple, answers)), evidence)
 
 
 QUESTIONS = [
@@ -53,7 +53,7 @@ QUESTIONS = [
 ]
 
 
-def own_set(questions: list[Question] = QUESTIONS) -> EvaluationSet:
+def own_set(questions: list[SetQuestion] = QUESTIONS) -> EvaluationSet:
     asked = [each for each in questions if each.evidence]
     qrels = {each.id: {e.article: 1 for e in each.evidence} for each in asked}
     return EvaluationSet("own", [], {each.id: each.text for each in asked}, qrels, questions)

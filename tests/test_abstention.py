@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.abstention import (
     BINS,
+    WAYS,
+    Confidences,
+    _resampled_auroc,
     auroc,
+    auroc_change,
     brier,
     calibration_error,
     coverage_at_precision,
+    known_confidences,
     reliability,
     risk_coverage,
 )
@@ -102,6 +108,79 @@ def test_calibration_error_and_brier_by_hand() -> None:
     assert calibration_error([]) is None
 
 
+# Two sets of confidences
+
+
+def sure_of(there: list[float], gone: list[float], more: tuple[float, ...] = ()) -> Confidences:
+    """Of questions asked both ways, and of `more` that the archive does not answer."""
+    answerable = {f"q{at}": sure for at, sure in enumerate(there)}
+    rest = {f"none{at}": sure for at, sure in enumerate(more)}
+    return {WAYS[0]: answerable, WAYS[1]: dict(zip(answerable, gone, strict=True)) | rest}
+
+
+def test_equal_confidences_and_others_in_the_same_order_are_no_change() -> None:
+    there, gone = [0.9, 0.6, 0.6, 0.2], [0.4, 0.6, 0.1, 0.3]
+    before = sure_of(there, gone, (0.5,))
+    once_more = auroc_change(before, before)
+    calibrated = sure_of([c**2 for c in there], [c**2 for c in gone], (0.25,))
+    squared = auroc_change(calibrated, before)
+    by_hand = auroc([*there, *gone, 0.5], [True] * 4 + [False] * 5)
+    for found in (once_more, squared):
+        assert found is not None
+        assert found.before == found.now == by_hand
+        assert found.interval == (0, 0)
+
+
+def test_what_got_worse_for_every_question_is_no_chance() -> None:
+    draw = np.random.default_rng(4)
+    there, gone = draw.uniform(0.5, 1, 60).tolist(), draw.uniform(0, 0.5, 60).tolist()
+    mixed = draw.uniform(0, 1, 60).tolist()
+    worse = auroc_change(sure_of(there, mixed), sure_of(there, gone))
+    better = auroc_change(sure_of(there, gone), sure_of(there, mixed))
+    assert worse is not None
+    assert better is not None
+    assert (worse.before, better.now) == (1, 1)
+    assert worse.interval[0] < worse.now - worse.before < worse.interval[1] < 0
+    assert better.interval == pytest.approx((-worse.interval[1], -worse.interval[0]))
+
+
+def test_one_question_of_many_is_chance() -> None:
+    there, gone = [0.6 + n / 100 for n in range(30)], [0.1 + n / 100 for n in range(30)]
+    other = sure_of([*there[:-1], 0.0], gone)
+    found = auroc_change(other, sure_of(there, gone))
+    assert found is not None
+    assert found.now < found.before
+    assert found.interval[0] < found.interval[1] == 0
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from([n / 4 for n in range(5)])] * 2), min_size=1), st.data()
+)
+def test_a_resample_is_measured_as_a_set_with_questions_more_than_once(
+    found: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    """The interval is that of plain AUROC over questions written down as often as drawn."""
+    there, gone = (list(column) for column in zip(*found, strict=True))
+    times = data.draw(st.lists(st.integers(0, 3), min_size=len(found), max_size=len(found)))
+    written = [
+        [c for c, n in zip(column, times, strict=True) for _ in range(n)]
+        for column in (there, gone)
+    ]
+    labels = [True] * len(written[0]) + [False] * len(written[1])
+    counts = np.array([times])
+    (drawn,) = _resampled_auroc(np.array(there), np.array(gone), counts, counts)
+    expected = auroc([*written[0], *written[1]], labels)
+    assert np.isnan(drawn) if expected is None else drawn == pytest.approx(expected)
+
+
+def test_without_both_kinds_of_the_same_questions_there_is_no_change() -> None:
+    none = sure_of([], [])
+    assert auroc_change(none, none) is None
+    assert auroc_change(sure_of([0.5], [0.1]), none) is None
+    assert auroc_change(sure_of([0.5], [0.1]), sure_of([0.5], [0.1], (0.2,))) is None
+    assert auroc_change(sure_of([], [], (0.5,)), sure_of([], [], (0.5,))) is None
+
+
 # What is asked
 
 
@@ -113,6 +192,10 @@ def test_questions_are_asked_again_without_what_answers_them(tmp_path: Path) -> 
         query = report["per_query"][query_id]
         assert query["confidence"] > query["confidence_without"]
     assert "confidence_without" not in report["per_query"]["none"]
+    known = known_confidences(report)
+    assert [len(known[way]) for way in WAYS] == [3, 4]
+    labels = [way == WAYS[0] for way in WAYS for _ in known[way]]
+    assert auroc([sure for way in WAYS for sure in known[way].values()], labels) == found["auroc"]
     assert found["auroc"] == 1.0
     assert found["coverage_at_precision_0.95"] == 1.0
     assert found["answered"] == 1.0
@@ -132,7 +215,9 @@ def test_to_be_right_is_to_quote_what_answers(tmp_path: Path) -> None:
 def test_without_confidence_nothing_is_told_of_abstention(tmp_path: Path) -> None:
     report = evaluated(tmp_path, kind=Searcher).report
     assert report["abstention"] is None
+    assert report["confidence_model"] is None
     assert "confidence" not in report["per_query"]["who-harbour"]
+    assert not any(known_confidences(report).values())
 
 
 def test_a_query_judged_on_nothing_right_says_nothing_of_abstention(tmp_path: Path) -> None:
@@ -142,4 +227,5 @@ def test_a_query_judged_on_nothing_right_says_nothing_of_abstention(tmp_path: Pa
     report = evaluated(tmp_path, EvaluationSet("beir", [], queries, qrels)).report
     assert report["abstention"]["questions"] == {"answerable": 3, "not_answerable": 3}
     assert report["per_query"]["unjudged"]["stages"]["fused"] == [0, 0, 0, 0, 0]
+    assert not any("unjudged" in known for known in known_confidences(report).values())
     assert "unjudged" not in {each["id"] for each in report["failures"]}

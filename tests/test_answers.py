@@ -12,13 +12,13 @@ import pytest
 from rag.answers import ANSWER_MEASURES, QUOTED_FIRST, Judged, answers_report, judge
 from rag.archive import Archive
 from rag.searcher import Searcher
-from rag.sets import Evidence, Question
-from rag.types import Article
+from rag.sets import Evidence, SetQuestion
+from rag.types import Answer, Article, Interpreted
 from tests.evaluated import question
 from tests.fakes import FakeEncoder, add
 
 
-def judge_all(searcher: Searcher, questions: Iterable[Question]) -> list[Judged]:
+def judge_all(searcher: Searcher, questions: Iterable[SetQuestion]) -> list[Judged]:
     return [judge(each, searcher.ask(each.text)) for each in questions]
 
 
@@ -102,19 +102,43 @@ def test_evidence_of_several_sentences_is_quoted_where_the_quote_covers_it(
     assert found.correct  # the facts are there in any case
 
 
+@pytest.mark.parametrize(
+    ("ranks", "answered", "right", "wrong"),
+    [
+        ((1, 1), True, 1, 0),
+        ((1, None), True, 1, 0),  # every fact is in the first quote
+        ((3, 1), True, 1, 0),  # the evidence is
+        ((2, 2), True, 0, 1),
+        ((None, None), True, 0, 1),
+        ((1, 1), False, 0, 0),
+        ((None, None), False, 0, 0),
+    ],
+)
+def test_what_is_answered_is_answered_right_or_wrong(
+    ranks: tuple[int | None, int | None], answered: bool, right: float, wrong: float
+) -> None:
+    answer = Answer("q", answered, 0.5, (), 1, 0, 1, 1, {}, Interpreted("2025-11-23", (), ()))
+    asked = question("q", "who spoke", [["Ada"]], Evidence("a", "Ada Berg spoke."))
+    values = Judged(asked, answer, *ranks).values
+    assert (values["answered_right"], values["answered_wrong"]) == (right, wrong)
+    assert values["answered"] == right + wrong
+    report = answers_report([Judged(asked, answer, *ranks)])
+    assert (report["all"]["answered_right"], report["all"]["answered_wrong"]) == (right, wrong)
+
+
 def test_every_question_has_values_to_be_compared(tmp_path: Path) -> None:
     with closing(Archive(tmp_path)) as archive:
         add(archive, FakeEncoder(), Article("a", "", "Ada Berg spoke."))
         searcher = Searcher(archive, FakeEncoder())
         asked = question("q", "who spoke", [["Ada"]], Evidence("a", "Ada Berg spoke."))
         (there, gone) = judge_all(searcher, [asked, question("none", "why", [])])
-    assert there.values == dict.fromkeys(ANSWER_MEASURES, 1.0)
+    assert there.values == dict.fromkeys(ANSWER_MEASURES, 1.0) | {"answered_wrong": 0.0}
     assert gone.values == {"withheld": 0.0}
     withheld = replace(gone, answer=replace(gone.answer, answered=False))
     assert withheld.values == {"withheld": 1.0}
     assert not withheld.answerable
     held_back = replace(there, answer=replace(there.answer, answered=False))
-    assert held_back.values == there.values | {"answered": 0.0}
+    assert held_back.values == there.values | {"answered": 0.0, "answered_right": 0.0}
     report = answers_report([held_back, withheld])
     assert report["all"]["answered"] == 0
     assert report["intervals"]["evidence@1"] == (1.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from rag.archive import Archive
+from rag.errors import ArchiveDamaged
 from tests.served import ARTICLES, PROBLEM, QUESTION, add, filled, problem, server, text_of
 
 
@@ -236,6 +239,45 @@ def test_an_article_is_removed_once(client: TestClient) -> None:
     problem(client.get("/articles/harbour"), 404)
     answer = client.post("/ask", json={"question": "ships in the harbour"}).json()
     assert "harbour" not in {each["article"]["id"] for each in answer["citations"]}
+
+
+def renewed() -> None:
+    """Wait for the base to be written in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "renew base":
+            thread.join(60)
+
+
+def bases(tmp_path: Path) -> list[str]:
+    return [file.name for file in tmp_path.glob("index/dense.*")]
+
+
+def test_the_base_is_written_in_the_background_after_a_change(
+    empty: TestClient, tmp_path: Path
+) -> None:
+    add(empty, *ARTICLES)
+    renewed()
+    (first,) = bases(tmp_path)
+    for article in ARTICLES[:2]:
+        empty.delete(f"/articles/{article['id']}")
+    renewed()
+    (second,) = bases(tmp_path)
+    assert first != second
+
+
+def test_a_base_that_cannot_be_written_is_no_error_of_the_call(
+    empty: TestClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(_: Archive) -> None:
+        raise ArchiveDamaged("index", "library.db: torn")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Archive, "renew_base", damaged)
+        add(empty, *ARTICLES)
+        renewed()
+    assert "the dense base cannot be renewed" in caplog.text
+    assert not bases(tmp_path)
+    assert empty.post("/ask", json={"question": QUESTION}).json()["citations"]
 
 
 def test_a_quote_is_checked(client: TestClient) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -39,7 +39,7 @@ from rag.errors import (
     StorageFailed,
 )
 from rag.exported import opened
-from rag.ingest import fingerprint
+from rag.ingest import fingerprint, ingest
 from rag.lexical import LexicalIndex
 from rag.project import RANDOM
 from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
@@ -460,7 +460,7 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "while tantivy is written": (lexical_module, "_document", after),
     "when tantivy has it": (Writing, "publish", instead),
     "while it is published": (Writing, "publish", after),
-    "when it is published": (archive_module, "tail_too_long", instead),
+    "when it is published": (archive_module, "base_is_due", instead),
     "while the base is written": (faiss, "PyCallbackIOWriter", halfway),
     "when the base is written": (archive_module, "write_base", after),
     "when the manifest names the base": (Path, "unlink", instead),
@@ -736,6 +736,120 @@ def test_articles_go_in_where_there_is_no_room_for_the_model(
     report = add(archive, FakeEncoder(exported=export), *STORIES)
     assert report.added == len(STORIES)
     assert_holds(archive.folder, STORIES)
+
+
+# The dense base
+
+
+@contextmanager
+def base_being_written(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """While the context lasts, another thread is writing a base that is due."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return write_base(*arguments)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(archive_module, "write_base", slowly)
+        writing = pool.submit(archive.renew_base)
+        try:
+            assert begun.wait(PATIENCE_S)
+            yield
+        finally:
+            go_on.set()
+        writing.result(PATIENCE_S)
+
+
+def base_file(folder: Path) -> str:
+    (file,) = folder.glob("dense.*.faiss")
+    return file.name
+
+
+def publish(archive: Archive, *articles: Article) -> None:
+    """Add articles and leave the base as it is."""
+    ingest(archive, FakeEncoder(), articles, passage_tokens=12, renew_base=False)
+
+
+def test_while_the_base_is_written_others_write_and_read(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = base_file(full.folder)
+    publish(full, *[story(number) for number in range(4, 9)])
+    with (
+        base_being_written(full, monkeypatch),
+        closing(Archive(full.folder, lock_timeout_s=1)) as other,
+    ):
+        publish(other, story(9), story(0, version=1))
+        assert other.remove(["a3"]).removed == ("a3",)
+        other.renew_base()  # the one is being written: nothing to do
+        expected = [story(0, version=1), *[story(n) for n in (1, 2, *range(4, 10))]]
+        with other.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {article.id: article for article in expected})
+        assert base_file(full.folder) == before
+    assert base_file(full.folder) != before
+    assert_holds(full.folder, expected)
+
+
+def test_a_base_of_another_file_than_the_one_in_place_is_thrown_away(
+    full: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = full.folder.with_name("backup.db")
+    with (
+        closing(sqlite3.connect(full.folder / "library.db")) as source,
+        closing(sqlite3.connect(backup)) as target,
+    ):
+        source.backup(target)
+    before = base_file(full.folder)
+    publish(full, *[story(number) for number in range(4, 9)])
+    with base_being_written(full, monkeypatch):
+        full.close()
+        for file in full.folder.glob("library.db-*"):
+            file.unlink()
+        backup.replace(full.folder / "library.db")
+    assert base_file(full.folder) == before
+    assert_holds(full.folder, STORIES)
+
+
+def test_a_base_that_is_not_due_is_left_alone(full: Archive, tmp_path: Path) -> None:
+    before = base_file(full.folder)
+    full.renew_base()
+    assert base_file(full.folder) == before
+    with closing(Archive(tmp_path / "empty")) as empty:
+        empty.renew_base()
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_base_is_due_when_many_of_its_passages_have_died(full: Archive) -> None:
+    before = base_file(full.folder)
+    full.remove(["a0"])
+    full.renew_base()
+    assert base_file(full.folder) == before
+    full.remove(["a1"])
+    full.renew_base()
+    assert base_file(full.folder) != before
+    assert_holds(full.folder, STORIES[2:])
+
+
+def test_an_archive_with_codes_beside_its_base(
+    archive: Archive, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.vectors.EXACT_MOST", 16)
+    held = [story(number) for number in range(12)]
+    add(archive, encoder, *held)
+    archive.remove(["a3"])
+    add(archive, encoder, story(1, version=1))
+    held = [held[0], story(1, version=1), held[2], *held[4:]]
+    assert_holds(archive.folder, held)
+    with archive.snapshot() as snapshot:
+        assert snapshot.vectors is not None
+        assert snapshot.vectors.base is not None
+        assert snapshot.vectors.base.record.quantised
+    cut(the(archive.folder, "dense.*"), 1000)
+    assert_holds(archive.folder, held)
+    archive.rebuild()
+    assert_holds(archive.folder, held)
 
 
 def test_sizes_are_those_of_the_files_even_of_one_that_goes_meanwhile(

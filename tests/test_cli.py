@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag import vectors
 from rag.encode import Places, user_cache
 from rag.models import locate_model
 from tests.called import STORY
@@ -98,7 +100,7 @@ def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) 
     question = "who warned in the past three days, according to Briefs?"
     called = rag(command, question, "--asked-at", "2025-11-24")
     assert called.err == (
-        "read as: published 2025-11-21 to 2025-11-24; source Briefs (preferred, not required)\n"
+        "read as: published 2025-11-22 to 2025-11-24; source Briefs (preferred, not required)\n"
     )
     assert "read as" not in called.out
     read = rag(command, question, "--asked-at", "2025-11-24", "--json").json["interpreted"]
@@ -107,6 +109,9 @@ def test_how_the_question_was_read_is_told(command: str, rag: Any, story: Path) 
     assert [each["source"] for each in read["sources"]] == ["Briefs"]
     open_start = rag(command, "who warned before the end of 2025")
     assert open_start.err.startswith("read as: published up to 2025-12-31 (")
+    either = rag(command, "who warned on 03/04/2025 or in spring 2024?")
+    days = "2025-03-04 or 2025-04-03 or 2024-03-01 to 2024-05-31"
+    assert either.err == f"read as: published {days} (preferred, not required)\n"
     assert rag(command, "who warned and when").err == ""
     recent = rag(command, "who warned and when", "--asked-at", "2025-11-24")
     assert recent.err.startswith("read as: published shortly before 2025-11-24 (preferred")
@@ -188,7 +193,23 @@ def test_status_counts(rag: Any, story: Path) -> None:
     assert status["generation"] == 1
     assert status["model"] == "fake"
     assert status["size_bytes"]["library"] > 0
+    assert (status["recall_at_10"], status["recall_method"]) == (1.0, "exact search")
     assert "articles" in rag("status").out
+    assert "1.000 (exact search)" in rag("status").out
+
+
+def test_status_says_when_recall_is_not_known(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "EXACT_MOST", 16)
+    file = tmp_path / "many.jsonl"
+    texts = [{"id": f"a{n}", "text": f"Mayor{n} spoke of the flood."} for n in range(20)]
+    file.write_text("\n".join(map(json.dumps, texts)))
+    rag("add", str(file))
+    assert rag("status", "--json").json["recall_at_10"] is None
+    assert "unknown (approximate search, not measured" in rag("status").out
+    assert rag("check").code == 0
+    assert rag("status", "--json").json["recall_at_10"] == 1.0
 
 
 def test_status_says_what_runs_the_model(rag: Any, tmp_path: Path) -> None:

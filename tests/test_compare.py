@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rag.compare import columns, comparison, require_comparable
+from rag.compare import columns, comparison, is_better, notes, require_comparable
 from rag.errors import InvalidRequest
 from tests.evaluated import evaluated
 
@@ -33,10 +33,18 @@ def test_a_report_does_not_differ_from_itself(report: dict[str, Any]) -> None:
     found = comparison(report, copy.deepcopy(report))
     assert set(found["measures"]) == {
         *("nDCG@10", "RR@10", "R@10", "R@100", "Success@1"),
-        *("answer@1", "answer@3", "evidence@1", "evidence@3", "answered", "withheld"),
+        *("answer@1", "answer@3", "evidence@1", "evidence@3"),
+        *("answered", "answered_right", "answered_wrong", "withheld"),
     }
     for each in found["measures"].values():
-        assert (each["difference"], each["p"], each["wins"], each["losses"]) == (0, 1, 0, 0)
+        assert (each["difference"], each["p"], each["verdict"]) == (0, 1, None)
+        assert (each["wins"], each["losses"]) == (0, 0)
+    auroc = found["abstention"]["auroc"]
+    assert (auroc["difference"], auroc["interval"], auroc["verdict"]) == (0, [0, 0], None)
+    assert (auroc["wins"], auroc["losses"], auroc["ties"]) == (0, 0, 4)
+    assert found["abstention"]["changed"] == []
+    assert found["confidence_model_changed"] == []
+    assert notes(found) == []
     assert found["measures"]["withheld"]["questions"] == 1
     assert (found["changed"], found["significant_losses"], found["not_compared"]) == ([], [], [])
 
@@ -74,6 +82,89 @@ def test_a_loss_counts_where_chance_does_not_explain_it(report: dict[str, Any]) 
     assert found["measures"]["answer@1"]["p"] == 1.0
 
 
+def test_more_wrong_answers_are_a_loss(report: dict[str, Any]) -> None:
+    now, before = many(report, 20), many(report, 20)
+    for number in range(8):
+        now["per_query"][f"q{number}"]["answer"]["answered_wrong"] = 1.0
+    found = comparison(now, before)
+    assert found["significant_losses"] == ["answered_wrong"]
+    wrong = found["measures"]["answered_wrong"]
+    assert (wrong["difference"], wrong["verdict"]) == (pytest.approx(8 / 20), "worse")
+    assert (wrong["wins"], wrong["lost"]) == (0, [f"q{number}" for number in range(8)])
+    turned = comparison(before, now)
+    assert turned["significant_losses"] == []
+    assert turned["measures"]["answered_wrong"]["verdict"] == "better"
+
+
+@pytest.mark.parametrize(
+    ("name", "better"), [("answered_wrong", 0), ("not_answerable", 0), ("answerable", 1)]
+)
+def test_of_some_measures_less_is_better(name: str, better: int) -> None:
+    assert is_better(name, better, 1 - better)
+    assert not is_better(name, 1 - better, better)
+
+
+def test_confidence_that_tells_less_is_a_loss(report: dict[str, Any]) -> None:
+    now, before = many(report, 20), many(report, 20)
+    for number in range(12):
+        now["per_query"][f"q{number}"]["confidence_without"] = 0.9
+    found = comparison(now, before)
+    assert found["significant_losses"] == ["AUROC"]
+    auroc = found["abstention"]["auroc"]
+    sure = report["per_query"]["who-harbour"]["confidence"]
+    assert sure < 0.9  # so that those with the answer come behind those without
+    assert (auroc["before"], auroc["mean"]) == (1, pytest.approx(8 / 20))
+    assert auroc["difference"] == pytest.approx(-12 / 20)
+    low, high = auroc["interval"]
+    assert -0.85 < low < -12 / 20 < high < -0.35  # as of twelve heads in twenty throws
+    assert (auroc["losses"], auroc["ties"], auroc["verdict"]) == (12, 8, "worse")
+    assert auroc["lost"] == [f"q{number}" for number in range(12)]
+    changed = found["abstention"]["changed"]
+    without = before["per_query"]["q0"]["confidence_without"]
+    assert len(changed) == 12
+    assert changed[0] == {
+        "id": "q0",
+        "question": before["per_query"]["q0"]["question"],
+        "measures": {"not_answerable": [without, 0.9]},
+    }
+    turned = comparison(before, now)
+    assert turned["significant_losses"] == []
+    assert turned["abstention"]["auroc"]["verdict"] == "better"
+
+
+def test_an_unanswerable_question_is_lost_where_confidence_in_it_grew(
+    report: dict[str, Any],
+) -> None:
+    before = copy.deepcopy(report)
+    report["per_query"]["none"]["confidence"] += 0.25
+    found = comparison(report, before)["abstention"]
+    assert found["auroc"]["lost"] == ["none"]
+    assert [each["id"] for each in found["changed"]] == ["none"]
+    assert list(found["changed"][0]["measures"]) == ["not_answerable"]
+
+
+def test_a_report_from_before_confidences_were_kept_is_still_read(report: dict[str, Any]) -> None:
+    before = copy.deepcopy(report)
+    del before["confidence_model"]
+    for each in before["per_query"].values():
+        each.pop("confidence", None)
+        each.pop("confidence_without", None)
+    found = comparison(report, before)
+    assert found["abstention"] is None
+    assert found["not_compared"] == ["AUROC"]
+    assert found["confidence_model_changed"] is None
+    assert notes(found) == ["Not compared, since only one of the reports has it: AUROC."]
+
+
+def test_another_confidence_model_is_named(report: dict[str, Any]) -> None:
+    before = copy.deepcopy(report)
+    before["confidence_model"]["threshold"] = 0.25
+    before["confidence_model"]["coefficients"]["meaning"] = 0.0
+    found = comparison(report, before)
+    assert found["confidence_model_changed"] == ["threshold", "coefficients"]
+    assert notes(found) == ["Changed in the confidence model: threshold, coefficients."]
+
+
 def test_the_pipelines_are_compared_whatever_their_last_stage_is_called(
     report: dict[str, Any],
 ) -> None:
@@ -90,7 +181,12 @@ def test_a_measure_that_only_one_report_has_is_named(report: dict[str, Any]) -> 
     before = copy.deepcopy(report)
     for each in before["per_query"].values():
         each.get("answer", {}).pop("answered", None)
-    assert comparison(report, before)["not_compared"] == ["answered"]
+    found = comparison(report, before)
+    assert found["not_compared"] == ["answered"]
+    assert "only one of the reports has it: answered." in notes(found)[0]
+    for each in before["per_query"].values():
+        each.setdefault("answer", {})["of another version"] = 1.0
+    assert comparison(report, before)["not_compared"] == ["answered", "of another version"]
     assert "answered" in columns(report)
 
 

@@ -29,7 +29,6 @@ from rag.types import Article, Filters
 from tests.fakes import FakeEncoder, add
 
 NAMES = [field.name for field in fields(Signals)]
-MARGINS = ("late_margin", "lexical_margin")
 TOPICS = ["storm", "levee", "budget", "vote", "harvest", "railway", "strike", "glacier"]
 QUESTION = "who warned of the storm at place7 and when"
 QUESTIONS = [QUESTION, "storm levee", "who lost the vote at place3?", "glacier xylophone", "zebra"]
@@ -113,7 +112,7 @@ def test_the_coefficients_that_ship_decide_the_direction(name: str) -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_signals_do_not_depend_on_other_results_but_for_the_margins(
+def test_signals_do_not_depend_on_other_results_but_for_the_margin(
     question: str, archive: Archive
 ) -> None:
     with archive.snapshot() as snapshot:
@@ -130,13 +129,13 @@ def test_signals_do_not_depend_on_other_results_but_for_the_margins(
     assert two is not None
     whole, of_one, of_two = asdict(found), asdict(alone), asdict(two)
     for name in NAMES:
-        if name not in MARGINS:
+        if name != "margin":
             assert of_one[name] == pytest.approx(whole[name], abs=1e-6), name
             assert of_two[name] == pytest.approx(whole[name], abs=1e-6), name
-    assert (alone.late_margin, alone.lexical_margin) == ALONE
+    assert alone.margin == ALONE
 
 
-def test_signals_are_those_of_the_best_sentence_and_of_its_lead(archive: Archive) -> None:
+def test_signals_are_those_of_the_quote_and_of_its_lead(archive: Archive) -> None:
     with archive.snapshot() as snapshot:
         ranking = Searcher(archive, encoder()).rank(snapshot, QUESTION)
         found = signals(snapshot, ranking)
@@ -145,27 +144,36 @@ def test_signals_are_those_of_the_best_sentence_and_of_its_lead(archive: Archive
         assert best.article.id == "n7"
         # Each article of these has one passage.
         others = [at for at in ranking.order.tolist() if at != place]
-        late, lexical = (
-            float(scores[place]) - sorted((float(scores[at]) for at in others), reverse=True)[4]
-            for scores in (ranking.max_sims, ranking.candidates.lexical)
-        )
-    sentence = max(best.found, key=lambda each: each.score)
+        scores = [float(ranking.max_sims[at]) for at in others]
+        margin = float(ranking.max_sims[place]) - sorted(scores, reverse=True)[RIVAL - 1]
+    (sentence,) = (each for each in best.found if (each.start, each.end) == best.quoted)
     assert found is not None
-    assert (found.said, found.meaning) == (sentence.said, sentence.meaning)
+    assert found.meaning == sentence.meaning
     base = best.passage.span.start
     text = best.passage.text[sentence.start - base : sentence.end - base]
     assert text.startswith("Mayor7 of place7 warned")
+    assert best.article.title == "Glacier news"
     there = {term for term in weight if term in ("warn", "place7")}  # the storm hit another place
     assert there == {"warn", "place7"}
-    assert "storm" not in text
-    total = sum(weight.values())
-    assert found.quoted == pytest.approx(sum(weight[term] for term in there) / total)
-    assert RIVAL == 5
-    assert found.late_margin == pytest.approx(late, abs=1e-6)
-    assert found.lexical_margin == pytest.approx(lexical / total, abs=1e-6)
+    assert found.covered == pytest.approx(sum(weight[t] for t in there) / sum(weight.values()))
+    assert found.margin == pytest.approx(margin, abs=1e-6)
 
 
-def test_copies_of_the_best_take_nothing_from_its_margins(tmp_path: Path) -> None:
+def test_what_the_title_says_need_not_be_said_again(tmp_path: Path) -> None:
+    text = "Mayor7 warned of it on 3 May. Nobody listened to him."
+    found = []
+    for title in ("Storm at place7", "News"):
+        with closing(Archive(tmp_path / title)) as archive:
+            add(archive, encoder(), Article(id="a", title=title, text=text))
+            found.append(signals_of(archive, "who warned of the storm?"))
+    titled, untitled = found
+    assert titled is not None
+    assert untitled is not None
+    assert titled.covered == 1
+    assert untitled.covered < 0.7
+
+
+def test_copies_of_the_best_take_nothing_from_its_margin(tmp_path: Path) -> None:
     copies = [replace(news(7), id=f"copy{number}", source="Agency") for number in range(3)]
     found = []
     for folder, more in (("once", []), ("copied", copies)):
@@ -176,8 +184,8 @@ def test_copies_of_the_best_take_nothing_from_its_margins(tmp_path: Path) -> Non
     once, copied = found
     assert once is not None
     assert copied is not None
-    assert copied.late_margin == pytest.approx(once.late_margin, abs=0.05)
-    assert copied.late_margin > 0.2
+    assert copied.margin == pytest.approx(once.margin, abs=0.05)
+    assert copied.margin > 0.2
 
 
 def test_a_title_without_a_text_can_answer(tmp_path: Path) -> None:
@@ -185,8 +193,8 @@ def test_a_title_without_a_text_can_answer(tmp_path: Path) -> None:
         add(archive, encoder(), Article(id="t", title="Mayor7 warned of the storm", text=""))
         found = signals_of(archive, "who warned of the storm")
     assert found is not None
-    assert found.quoted == pytest.approx(1.0)
-    assert found.said > 0.5
+    assert found.covered == 1
+    assert found.meaning > 0
 
 
 def test_words_that_name_a_day_need_not_be_quoted(archive: Archive) -> None:
@@ -197,20 +205,21 @@ def test_words_that_name_a_day_need_not_be_quoted(archive: Archive) -> None:
         best = ranking.read[int(ranking.order[0])]
     wanted = {term: w for term, w in ranking.weights.items() if term not in ("march", "2025")}
     assert len(wanted) == len(ranking.weights) - 2
-    sentence = max(best.found, key=lambda each: each.score)
+    assert best.quoted is not None
     base = best.passage.span.start
-    text = best.passage.text[sentence.start - base : sentence.end - base].lower()
+    start, end = best.quoted
+    text = (best.article.title + best.passage.text[start - base : end - base]).lower()
     there = sum(weight for term, weight in wanted.items() if term in text)
     assert found is not None
-    assert found.quoted == pytest.approx(there / sum(wanted.values()))
+    assert found.covered == pytest.approx(there / sum(wanted.values()))
 
 
 def test_nothing_of_words_that_are_nowhere_is_quoted(archive: Archive) -> None:
     half, nothing = signals_of(archive, "glacier xylophone"), signals_of(archive, "zebra quagga")
     assert half is not None
     assert nothing is not None
-    assert half.quoted < 1
-    assert (nothing.quoted, nothing.lexical_margin) == (0.0, 0.0)
+    assert half.covered < 1
+    assert nothing.covered == 0
 
 
 @pytest.mark.parametrize("question", ["???", "🦠", "who was it", "x" * 4000])
@@ -232,7 +241,7 @@ def test_nothing_found_has_no_signals(archive: Archive, tmp_path: Path) -> None:
 def test_it_does_not_depend_on_how_many_are_asked_for(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted(monkeypatch, {"said": 3.0, "late_margin": 5.0, "lexical_margin": 4.0})
+    fitted(monkeypatch, {"meaning": 3.0, "margin": 5.0})
     searcher = Searcher(archive, encoder())
     for question in QUESTIONS:
         found = {searcher.ask(question, top_k=top_k).confidence for top_k in (1, 2, 5, 20, 100)}
@@ -244,7 +253,7 @@ def test_it_does_not_depend_on_how_many_are_asked_for(
 def test_the_threshold_decides_whether_a_question_is_answered(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted(monkeypatch, {"said": 0.7})
+    fitted(monkeypatch, {"meaning": 0.7})
     sure = Searcher(archive, encoder()).ask(QUESTION).confidence
     assert sure is not None
     for threshold, answered in ((0.0, True), (sure, True), (sure + 0.001, False), (1.0, False)):
@@ -259,7 +268,7 @@ def test_the_threshold_decides_whether_a_question_is_answered(
 
 
 def test_another_model_has_no_confidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted(monkeypatch, {"said": 0.7})
+    fitted(monkeypatch, {"meaning": 0.7})
     with closing(Archive(tmp_path)) as archive:
         add(archive, FakeEncoder(), news(1))
         answer = Searcher(archive, FakeEncoder(), threshold=1.0).ask(QUESTION)

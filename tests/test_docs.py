@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from rag import Archive, Searcher, ingest, load_encoder, read_paths
 from rag.cli import app
 from rag.config import Settings
+from rag.periods import find_periods
 from rag.serve import create_app
 from tests.evaluated import evaluated
 from tests.fakes import FakeEncoder
@@ -46,6 +48,18 @@ def test_readme_names_every_command(command: str) -> None:
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_readme_names_every_setting(name: str) -> None:
     assert f"`RAG_{name.upper()}`" in README
+
+
+def _phrases() -> list[str]:
+    table = README.partition("| in the question | as |")[2].partition("\n\n")[0]
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    return re.findall('"([^"]+)"', " ".join(first))
+
+
+def test_readme_names_phrases_that_are_understood() -> None:
+    read = {each: find_periods(f"what fell {each}?", date(2025, 11, 23)) for each in _phrases()}
+    assert len(read) > 25
+    assert [each for each, periods in read.items() if not periods] == []
 
 
 def _routes(tmp_path: Path) -> FastAPI:

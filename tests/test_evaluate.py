@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rag import confidence
 from rag.archive import Archive
 from rag.encode import LazyEncoder
 from rag.errors import InvalidRequest
@@ -30,7 +31,7 @@ from rag.measures import MEASURES
 from rag.read import read_paths
 from rag.retrieve import DEPTH
 from rag.searcher import Searcher
-from rag.sets import EvaluationSet, Evidence, Question, QuestionType, read_questions
+from rag.sets import EvaluationSet, Evidence, QuestionType, SetQuestion, read_questions
 from rag.types import Answer, Article, Filters, Interpreted
 from tests.evaluated import SureSearcher, evaluated
 from tests.fakes import FakeEncoder, add
@@ -106,7 +107,7 @@ def test_deepening_does_not_change_the_head(searcher: Searcher) -> None:
     with searcher.archive.snapshot() as snapshot:
         ranking = searcher.rank(snapshot, question)
         for stage, rule in STAGES.items():
-            scores = rule.scores(ranking)
+            scores = rule.scores(snapshot, ranking)
             places = [at for at in range(len(scores)) if np.isfinite(scores[at])]
             places.sort(key=lambda at: (-scores[at], ranking.candidates.numbers[at]))
             articles = list(dict.fromkeys(ranking.articles[places].tolist()))
@@ -144,7 +145,7 @@ def asking(tmp_path: Path) -> Iterator[SureSearcher]:
 
 def own_question(text: str, evidence: str, asked_at: str | None = None) -> EvaluationSet:
     right = (Evidence(evidence, "Bread got dearer again."),)
-    question = Question("q", QuestionType.WHAT, text, (("dearer",),), right, asked_at)
+    question = SetQuestion("q", QuestionType.WHAT, text, (("dearer",),), right, asked_at)
     days = {"q": asked_at} if asked_at else {}
     return EvaluationSet("own", [], {"q": text}, {"q": {evidence: 1}}, [question], days)
 
@@ -228,10 +229,40 @@ def test_a_stage_that_there_is_not_is_refused() -> None:
 
 
 def test_a_stage_is_one_entry(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    backwards = Stage(lambda ranking: -ranking.fused, "fuse")
+    backwards = Stage(lambda _, ranking: -ranking.fused, "fuse")
     monkeypatch.setattr("rag.evaluate.STAGES", {**STAGES, "backwards": backwards})
     ranked = rank_articles(searcher, "harbour", ["fused", "backwards"])
     assert ranked["backwards"][0] != ranked["fused"][0]
+
+
+@pytest.mark.parametrize("question", [*QUERIES.values(), "who reopened it on day 7?"])
+def test_sentences_are_the_whole_ranking_of_a_question_without_dates(
+    question: str, searcher: Searcher
+) -> None:
+    with searcher.archive.snapshot() as snapshot:
+        ranking = searcher.rank(snapshot, question)
+        found = STAGES["sentences"].scores(snapshot, ranking)
+    assert found.tolist() == ranking.understood.tolist()
+    assert ranking.asked is not None
+    assert (found.tolist() != ranking.late.tolist()) == ranking.asked.is_question
+
+
+@pytest.mark.parametrize(
+    ("question", "asked_at"),
+    [("who made bread dearer on 2024-05-06", None), ("who made bread dearer", "2024-05-07")],
+)
+def test_sentences_know_nothing_of_dates(
+    question: str, asked_at: str | None, asking: SureSearcher
+) -> None:
+    with asking.archive.snapshot() as snapshot:
+        ranking = asking.rank(snapshot, question, asked_at=asked_at)
+        found = STAGES["sentences"].scores(snapshot, ranking)
+    for place, read in ranking.read.items():
+        assert read.gain > 0
+        assert found[place] == pytest.approx(ranking.late[place] + read.gain)
+    ranked = rank_articles(asking, question, asked_at=asked_at)
+    assert ranked["sentences"] == TWO_DAYS
+    assert ranked["understanding"] == TWO_DAYS[::-1]
 
 
 # Reports
@@ -274,6 +305,18 @@ def test_a_report_is_json_with_all_that_is_promised(searcher: Searcher) -> None:
     assert report["abstention"] is None
 
 
+def test_a_report_says_what_made_answers_of_signals(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        add(archive, FakeEncoder(), *DEARER)
+        sure = SureSearcher(archive, FakeEncoder(), threshold=0.75)
+        report = evaluate(sure, own_question("is bread dear", TWO_DAYS[0])).report
+    assert report["confidence_model"] == {
+        "threshold": 0.75,
+        "intercept": confidence.INTERCEPT,
+        "coefficients": confidence.COEFFICIENTS,
+    }
+
+
 def test_every_query_has_its_values_at_every_stage(searcher: Searcher) -> None:
     report = evaluate(searcher, asked()).report
     for stage in STAGES:
@@ -313,7 +356,11 @@ def test_a_stage_is_known_after_all_that_it_waits_for() -> None:
     ]
     found = latency_ms(answers, STAGES)
     by_hand = {"lexical": 15.0, "dense": 15.0, "rrf": 16.0, "fused": 16.0}
-    assert found["stages"] == by_hand | {"late": 18.5, "understanding": 19.5}
+    assert found["stages"] == by_hand | {
+        "late": 18.5,
+        "sentences": 19.5,
+        "understanding": 19.5,
+    }
     steps = {"encode": 12.0, "retrieve": 3.0, "fuse": 1.0, "rerank": 2.5, "understand": 1.0}
     assert found["steps"] == steps | {"cite": 3.0}
     assert found["p50"] == found["percentiles"]["50"] == 24.0

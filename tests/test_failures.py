@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rag.answers import Judged
-from rag.failures import Asked, Kind, failed
+from rag.failures import Failure, Outcome, failed
 from rag.searcher import Searcher
 from rag.sets import EvaluationSet
 from rag.types import Answer, ArticleHead, Citation, Hit, Interpreted, Passage, Scores, Span
@@ -30,18 +30,18 @@ def answer(article: str | None = None, *, answered: bool = True) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind"),
+    ("outcome", "kind"),
     [
-        (Asked("q", "q", answer("a"), True, ["a"]), None),
-        (Asked("q", "q", answer("b"), False, ["a"]), Kind.ARTICLE),
-        (Asked("q", "q", answer(), False, ["a"]), Kind.NOTHING),
-        (Asked("q", "q", answer("a", answered=False), True, ["a"]), Kind.WITHHELD),
-        (Asked("q", "q", answer("b", answered=False), False, ["a"]), Kind.ARTICLE),
-        (Asked("q", "q", answer("a"), False, []), None),  # nobody knows
+        (Outcome("q", "q", answer("a"), True, ["a"]), None),
+        (Outcome("q", "q", answer("b"), False, ["a"]), Failure.ARTICLE),
+        (Outcome("q", "q", answer(), False, ["a"]), Failure.NOTHING),
+        (Outcome("q", "q", answer("a", answered=False), True, ["a"]), Failure.WITHHELD),
+        (Outcome("q", "q", answer("b", answered=False), False, ["a"]), Failure.ARTICLE),
+        (Outcome("q", "q", answer("a"), False, []), None),  # nobody knows
     ],
 )
-def test_a_ranking_fails_by_its_article(asked: Asked, kind: Kind | None) -> None:
-    assert failed(asked) == kind
+def test_a_ranking_fails_by_its_article(outcome: Outcome, kind: Failure | None) -> None:
+    assert failed(outcome) == kind
 
 
 @pytest.mark.parametrize(
@@ -49,21 +49,21 @@ def test_a_ranking_fails_by_its_article(asked: Asked, kind: Kind | None) -> None
     [
         ((1, 1), True, None),
         ((None, 1), True, None),
-        ((1, None), True, Kind.QUOTE),  # the facts stand elsewhere too; the evidence is wanted
-        ((2, 2), True, Kind.QUOTE),
-        ((1, 1), False, Kind.WITHHELD),
+        ((1, None), True, Failure.QUOTE),  # the facts stand elsewhere too; the evidence is wanted
+        ((2, 2), True, Failure.QUOTE),
+        ((1, 1), False, Failure.WITHHELD),
     ],
 )
 def test_an_answer_fails_by_its_quote(
-    ranks: tuple[int | None, int | None], answered: bool, kind: Kind | None
+    ranks: tuple[int | None, int | None], answered: bool, kind: Failure | None
 ) -> None:
     given = answer("harbour", answered=answered)
     judged = Judged(QUESTIONS[0], given, *ranks)
-    asked = Asked("q", "q", given, judged.correct, ["harbour"], judged)
-    assert failed(asked) == kind
+    outcome = Outcome("q", "q", given, judged.correct, ["harbour"], judged)
+    assert failed(outcome) == kind
     unanswerable = Judged(QUESTIONS[-1], given, None, None)
-    none = replace(asked, relevant=(), judged=unanswerable)
-    assert failed(none) == (Kind.ANSWERED if answered else None)
+    none = replace(outcome, relevant=(), judged=unanswerable)
+    assert failed(none) == (Failure.ANSWERED if answered else None)
 
 
 def by_id(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -75,19 +75,19 @@ def test_a_failure_says_what_was_expected_and_what_was_cited(tmp_path: Path) -> 
     found = by_id(report)
     assert found.keys() == {"who-blamed", "none"}
     wrong = found["who-blamed"]
-    assert wrong["kind"] == Kind.QUOTE
+    assert wrong["kind"] == Failure.QUOTE
     assert wrong["expected"]["evidence"] == ["Bread got dearer in Oslo."]
     assert wrong["expected"]["articles"] == [{"id": "bread", "title": "Bread", "rank": 1}]
     assert QUOTED in wrong["cited"]["quote"]
     assert wrong["cited"]["scores"].keys() == {"lexical", "dense", "late"}
-    assert found["none"]["kind"] == Kind.ANSWERED
+    assert found["none"]["kind"] == Failure.ANSWERED
     assert found["none"]["expected"]["articles"] == []
 
 
 def test_an_article_that_is_not_in_the_archive_is_named_by_its_id(tmp_path: Path) -> None:
     asked = EvaluationSet("beir", [], {"q": "who reopened the harbour"}, {"q": {"gone": 1}})
     (only,) = evaluated(tmp_path, asked).report["failures"]
-    assert only["kind"] == Kind.ARTICLE
+    assert only["kind"] == Failure.ARTICLE
     assert only["expected"]["articles"] == [{"id": "gone", "title": None, "rank": None}]
 
 

@@ -18,6 +18,7 @@ import tantivy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rag import lexical
 from rag.errors import StorageFailed
 from rag.lexical import (
     LONGEST_WORD,
@@ -184,9 +185,15 @@ def test_a_filtered_search_is_as_deep_as_an_unfiltered_one(
     assert list(zip(numbers.tolist(), scores.tolist(), strict=True)) == everything[:7]
 
 
+@pytest.mark.parametrize("terms_most", [119, 120])
 def test_a_score_is_that_of_the_search(
-    news: list[LexicalDocument], searcher: LexicalSearcher
+    news: list[LexicalDocument],
+    searcher: LexicalSearcher,
+    terms_most: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By either kind of query."""
+    monkeypatch.setattr(lexical, "TERMS_MOST", terms_most)
     terms = ["flood", "budget"]
     everything = ranked(searcher, terms, EVERYTHING)
     numbers = np.random.default_rng(3).permutation(np.arange(1, 301))[:120]

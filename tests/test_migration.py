@@ -41,9 +41,11 @@ def schema(connection: sqlite3.Connection) -> list[Any]:
 
 
 def to_format_1(folder: Path) -> None:
-    """Take back what format 2 brought, so that the file is as it was then."""
+    """Take back what formats 2 and 3 brought, so that the file is as it was then."""
     with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
         for statement in (
+            "DROP INDEX article_columns",
+            "DROP INDEX passage_columns",
             "DROP TRIGGER encoding_gone",
             "DROP TABLE token_vectors",
             "DELETE FROM manifest WHERE key = 'projection'",

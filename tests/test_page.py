@@ -235,6 +235,8 @@ def test_how_the_question_was_read_is_said(client: TestClient) -> None:
     assert "2024-03-31" in [each["datetime"] for each in page.of("time")]
     assert "Read as: published 4 May 2024. Preferred" in asked(client, "who on 4 May 2024?").said
     assert "published up to 31 December 2023." in asked(client, "harbour before 2024").said
+    either = "Read as: published 4 March 2025 or 3 April 2025; source Coast Wire."
+    assert either in asked(client, "which on 03/04/2025, according to Coast Wire?").said
     assert "Read as" not in asked(client).said
 
 

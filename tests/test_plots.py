@@ -80,15 +80,23 @@ def test_confidences_stand_on_both_sides_of_the_line(report: dict[str, Any]) -> 
     downwards = [each for each in found.columns if not each.there]
     counted = [sum(int(each.told.split()[0]) for each in side) for side in (upwards, downwards)]
     assert counted == [3, 4]
+    threshold = report["confidence_model"]["threshold"]
+    assert found.threshold == found.across.place(threshold)
     for each in upwards:
         assert each.y + each.height == pytest.approx(found.middle, abs=0.02)
     for each in downwards:
         assert each.y == pytest.approx(found.middle, abs=0.02)
 
 
-def test_steps_fill_the_bar() -> None:
-    parts = plots.steps({"encode": 6.0, "retrieve": 3.0, "cite": 1.0})
-    assert [part.width for part in parts] == [384, 192, 64]
-    assert [part.x for part in parts] == [0, 384, 576]
-    assert parts[0].value == "6.0 ms"
-    assert [part.width for part in plots.steps({"encode": 0.0})] == [0]
+def test_each_step_begins_where_the_one_before_it_ends() -> None:
+    found = plots.steps({"encode": 6.0, "retrieve": 3.0, "cite": 1.0})
+    start, end = plots.ACROSS
+    reach = end - start
+    assert [bar.width for bar in found.bars] == pytest.approx([reach * n for n in (0.6, 0.3, 0.1)])
+    assert [bar.x for bar in found.bars] == pytest.approx(
+        [start, start + 0.6 * reach, start + 0.9 * reach]
+    )
+    assert [bar.value for bar in found.bars] == ["6.0", "3.0", "1.0"]
+    assert [bar.y for bar in found.bars] == [plots.ROW / 2, plots.ROW * 1.5, plots.ROW * 2.5]
+    assert found.height == 3 * plots.ROW
+    assert [bar.width for bar in plots.steps({"encode": 0.0}).bars] == [0]

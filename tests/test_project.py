@@ -127,7 +127,7 @@ def test_every_byte_is_expanded_to_the_levels_packed_in_it() -> None:
 def test_levels_are_in_order_even_and_parted_in_the_middle() -> None:
     assert LEVELS.tolist() == sorted(LEVELS.tolist())
     assert LEVELS.tolist() == (-LEVELS[::-1]).tolist()
-    assert pytest.approx(float(LEVELS[2] + LEVELS[3]) / 2, abs=1e-4) == project.THRESHOLD
+    assert pytest.approx(float(LEVELS[2] + LEVELS[3]) / 2, abs=1e-4) == project.DECISION_LEVEL
 
 
 # Shapes

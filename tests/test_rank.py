@@ -138,9 +138,9 @@ def test_a_question_is_answered_by_what_its_best_sentence_says(
     assert ranking.asked.is_question
     assert list(ranking.read) == order(ranking, ranking.late)[:READ]
     for place, read in ranking.read.items():
-        said = max(each.score for each in read.found)
-        assert said > 0
-        assert ranking.understood[place] == pytest.approx(ranking.late[place] + said, abs=1e-6)
+        gain = max(each.score for each in read.found)
+        assert read.gain == gain > 0
+        assert ranking.understood[place] == pytest.approx(ranking.late[place] + gain, abs=1e-6)
         number = int(ranking.candidates.numbers[place])
         assert (read.passage, read.article) == snapshot.passages([number])[number]
         assert [(each.start, each.end) for each in read.found] == list(read.passage.span.sentences)
@@ -162,8 +162,7 @@ def test_a_period_counts_beside_what_sentences_say(snapshot: Snapshot, archive: 
     plain = dict(zip(boosted, mixed.tolist(), strict=True))
     assert any(gains[place] for place in ranking.read)
     for place, read in ranking.read.items():
-        said = max(each.score for each in read.found)
-        by_hand = plain[place] + BESIDE_SENTENCES * gains[place] + said
+        by_hand = plain[place] + BESIDE_SENTENCES * gains[place] + read.gain
         assert ranking.understood[place] == pytest.approx(by_hand, abs=0.01)  # copies share theirs
 
 

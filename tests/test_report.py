@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rag.abstention import known_confidences
 from rag.compare import comparison, require_comparable
 from rag.errors import InvalidRequest
 from rag.report import best, is_folder, read_report, report_file, write_baseline, write_report
@@ -101,3 +102,6 @@ def test_the_committed_baseline_is_of_the_committed_questions() -> None:
     baseline = read_report(own / "baseline.json")
     require_comparable(baseline, opened.name, opened.sha256)
     assert baseline["per_query"].keys() == {each.id for each in opened.questions}
+    known = known_confidences(baseline)
+    assert known["answerable"].keys() == opened.queries.keys()
+    assert known["not_answerable"].keys() == baseline["per_query"].keys()

@@ -56,6 +56,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found = evaluated(tmp_path_factory.mktemp("index")).report
     before = copy.deepcopy(found)
     before["per_query"]["attack"]["stages"][DEFAULT_STAGE] = [0.0] * 5
+    before["per_query"]["none"]["confidence"] += 0.25
+    before["per_query"]["none"]["answer"]["of another version"] = 1.0
     found["comparison"] = comparison(found, before)
     return found
 
@@ -72,6 +74,30 @@ def test_the_page_shows_every_part(report: dict[str, Any]) -> None:
     for each in report["failures"]:
         assert each["kind"] in said
         assert each["cited"]["quote"] in said
+
+
+def test_the_page_tells_what_answers_by_which_numbers(report: dict[str, Any]) -> None:
+    said = " ".join(Read(page(report)).said.split())
+    model = report["confidence_model"]
+    assert f"answered from confidence {model['threshold']} on" in said
+    for name, value in model["coefficients"].items():
+        assert f"{abs(value)} × {name.replace('_', ' ')}" in said
+    parts = report["answers"]["all"]
+    assert "answered right" in said
+    assert f"and wrong {parts['answered_wrong']:.3f}" in said
+
+
+def test_the_page_tells_how_confidence_changed(report: dict[str, Any]) -> None:
+    html = page(report)
+    said = Read(html).said
+    found = report["comparison"]
+    assert f"{found['abstention']['auroc']['before']:.4f}" in said
+    assert found["abstention"]["test"] in said
+    assert "Questions whose confidence changed: 1" in said
+    (then, now) = found["abstention"]["changed"][0]["measures"]["not_answerable"]
+    assert then > now
+    assert f'<span class="better">not answerable {then:.2f} → {now:.2f}</span>' in html
+    assert "only one of the reports has it: of another version." in said
 
 
 def test_no_text_becomes_markup(report: dict[str, Any]) -> None:

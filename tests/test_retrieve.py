@@ -146,3 +146,26 @@ def test_an_empty_archive_has_no_candidates(tmp_path_factory: pytest.TempPathFac
         with archive.snapshot() as snapshot:
             assert snapshot.generation == 2
             assert len(retrieve(snapshot, ["storm"], vector, Scope())) == 0
+
+
+def test_only_unfiltered_questions_are_approximate(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert snapshot.vectors is not None
+    asked_so: list[str] = []
+
+    def noted(name: str) -> None:
+        original = getattr(snapshot.vectors, name)
+
+        def search(*arguments: object) -> object:
+            asked_so.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(snapshot.vectors, name, search)
+
+    noted("search")
+    noted("approximate")
+    terms, vector = asked(snapshot, "storm")
+    for filters in (Filters(), Filters(source=("Paper 0",)), Filters(exclude_article_id=("n2",))):
+        retrieve(snapshot, terms, vector, snapshot.scope(filters))
+    assert asked_so == ["approximate", "search", "search"]

@@ -17,8 +17,8 @@ from rag.interpret import interpret
 from rag.naming import source_names
 from rag.read import read_paths
 from rag.sets import (
-    Question,
     QuestionType,
+    SetQuestion,
     beir_articles,
     beir_qrels,
     beir_queries,
@@ -350,7 +350,7 @@ def test_a_question_set(tmp_path: Path) -> None:
     assert first.type is QuestionType.WHO
     assert first.answers == (("Vera Okafor", "Okafor"),)
     assert (first.evidence[0].article, first.evidence[0].quote) == ("a", "Vera Okafor spoke.")
-    assert second == Question("two", QuestionType.UNANSWERABLE, "who", (), ())
+    assert second == SetQuestion("two", QuestionType.UNANSWERABLE, "who", (), ())
     found = open_set(file, None, max_text_bytes=LIMIT)
     assert found.name == "own"
     assert found.queries == {"one": "who spoke"}
@@ -414,12 +414,12 @@ def test_a_set_without_an_answer_in_it_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def own() -> list[Question]:
+def own() -> list[SetQuestion]:
     return read_questions(QUESTIONS)
 
 
 @pytest.fixture(scope="module")
-def every(own: list[Question]) -> list[Question]:
+def every(own: list[SetQuestion]) -> list[SetQuestion]:
     return own + read_questions(CUES)
 
 
@@ -431,7 +431,7 @@ def seeds() -> dict[str, Article]:
     return {item.id: item for item in found if isinstance(item, Article)}
 
 
-def test_our_questions_are_many_and_of_every_type(own: list[Question]) -> None:
+def test_our_questions_are_many_and_of_every_type(own: list[SetQuestion]) -> None:
     assert len(own) >= 120
     types = Counter(question.type for question in own)
     assert set(types) == set(QuestionType)
@@ -441,7 +441,7 @@ def test_our_questions_are_many_and_of_every_type(own: list[Question]) -> None:
 
 
 def test_our_evidence_is_whole_sentences_of_the_seeds(
-    every: list[Question], seeds: dict[str, Article]
+    every: list[SetQuestion], seeds: dict[str, Article]
 ) -> None:
     for question in every:
         for evidence in question.evidence:
@@ -453,7 +453,7 @@ def test_our_evidence_is_whole_sentences_of_the_seeds(
             assert start + len(evidence.quote) in {each for _, each in bounds}, question.id
 
 
-def test_every_fact_is_in_its_evidence(every: list[Question]) -> None:
+def test_every_fact_is_in_its_evidence(every: list[SetQuestion]) -> None:
     for question in every:
         assert all(spellings and all(spellings) for spellings in question.answers), question.id
         for evidence in question.evidence:
@@ -461,13 +461,13 @@ def test_every_fact_is_in_its_evidence(every: list[Question]) -> None:
                 assert any(each in evidence.quote for each in spellings), question.id
 
 
-def test_what_is_answered_has_answers_and_evidence(every: list[Question]) -> None:
+def test_what_is_answered_has_answers_and_evidence(every: list[SetQuestion]) -> None:
     for question in every:
         answered = question.type is not QuestionType.UNANSWERABLE
         assert bool(question.answers) == bool(question.evidence) == answered, question.id
 
 
-def test_our_set_is_asked_of_the_seeds(own: list[Question], seeds: dict[str, Article]) -> None:
+def test_our_set_is_asked_of_the_seeds(own: list[SetQuestion], seeds: dict[str, Article]) -> None:
     found = open_set(QUESTIONS, SEEDS, max_text_bytes=LIMIT)
     articles = list(found.articles)
     assert {item.id for item in articles if isinstance(item, Article)} == seeds.keys()
@@ -497,7 +497,7 @@ def test_a_date_of_a_question_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_cue_of_our_questions_is_read(
-    every: list[Question], seeds: dict[str, Article]
+    every: list[SetQuestion], seeds: dict[str, Article]
 ) -> None:
     names = source_names(frozenset(article.source or "" for article in seeds.values()))
     assert len({question.id for question in every}) == len(every)

@@ -26,6 +26,7 @@ def test_the_tables_fit_a_terminal_and_hold_the_figures(
     tables.report(found)
     said = capsys.readouterr().out
     assert "…" not in said  # nothing is cut at 80 columns
+    assert max(len(line) for line in said.splitlines() if "─" in line) <= 80
     for stage, values in report["stages"].items():
         (line,) = [line for line in said.splitlines() if line.strip().startswith(f"{stage} ")]
         assert f"{values['nDCG@10']:.4f}" in line
@@ -33,6 +34,12 @@ def test_the_tables_fit_a_terminal_and_hold_the_figures(
     assert f"{report['abstention']['auroc']:.3f}" in said
     assert "Unanswerable questions withheld: 1 of 1." in said
     assert "+0.0000" in said
+    assert "at a threshold of 0.5" in said
+    (right,) = [line for line in said.splitlines() if line.startswith("all ")]
+    parts = report["answers"]["all"]
+    assert right.split()[-2:] == [f"{parts[f'answered_{how}']:.3f}" for how in ("right", "wrong")]
+    (auroc,) = [line for line in said.splitlines() if line.startswith("AUROC ")]
+    assert auroc.split()[1:] == ["1.0000", "1.0000", "+0.0000", "0", "0", "4"]
 
 
 def test_without_confidence_the_tables_say_so(
@@ -56,3 +63,22 @@ def test_a_significant_loss_is_named_with_its_questions_on_standard_error(
     assert "q0: who reopened the harbour" in said.err
     assert "evidence@1 1.00 → 0.00" in said.out
     assert "and 2 more" in said.out
+
+
+def test_confidence_that_tells_less_is_named_too(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = report["per_query"]["who-harbour"]
+    now = report | {"per_query": {f"q{n}": copy.deepcopy(first) for n in range(12)}}
+    before = copy.deepcopy(now)
+    before["confidence_model"]["threshold"] = 0.75
+    for each in now["per_query"].values():
+        each["confidence_without"] = 0.95
+    tables.report(now | {"comparison": comparison(now, before)})
+    said = capsys.readouterr()
+    assert "Significant loss: AUROC fell from 1.0000 to 0.0000 (95% -1.0000 to -1.0000)" in said.err
+    assert "q0: who reopened the harbour" in said.err
+    assert "Changed in the confidence model: threshold." in said.out
+    assert "Confidence changed most for:" in said.out
+    assert "→ 0.95" in said.out
+    assert "and 7 more" in said.out

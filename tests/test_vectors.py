@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rag.vectors as vectors_module
 from rag.errors import StorageFailed
 from rag.types import Floats, Mask, Numbers
 from rag.vectors import (
@@ -28,8 +29,9 @@ from rag.vectors import (
     FaissBase,
     VectorIndex,
     Vectors,
+    base_is_due,
     file_fault,
-    tail_too_long,
+    measured_recall,
     write_base,
 )
 
@@ -45,6 +47,13 @@ def in_parts(numbers: Numbers, matrix: Floats) -> Iterator[tuple[Numbers, Floats
         yield numbers[at : at + 7], matrix[at : at + 7]
 
 
+def quantised(folder: Path, numbers: Numbers, matrix: Floats) -> FaissBase:
+    """With codes as soon as they can be trained: there are sixteen of each kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors_module, "EXACT_MOST", 16)
+        return base(folder, numbers, matrix)
+
+
 def with_tail(part: float) -> Builder:
     def build(folder: Path, numbers: Numbers, matrix: Floats) -> VectorIndex:
         at = round(len(numbers) * (1 - part))
@@ -57,6 +66,7 @@ def with_tail(part: float) -> Builder:
 BUILDERS: dict[str, Builder] = {
     "exact": lambda _, numbers, matrix: ExactVectors(numbers, matrix),
     "base": base,
+    "quantised base": quantised,
     "base and tail": with_tail(0.4),
     "base and empty tail": with_tail(0.0),
     "empty base and tail": with_tail(1.0),
@@ -210,20 +220,170 @@ def test_a_tail_grows_at_its_end_and_the_one_before_stays_as_it_is() -> None:
     assert short.extended(numbers[:0], matrix[:0]) is short
 
 
+def clustered(count: int, dimension: int, seed: int) -> Floats:
+    """Unit vectors of which every one has near ones, as passages have."""
+    random = np.random.default_rng(seed)
+    middles = random.standard_normal((count // 20, dimension))
+    matrix = middles[random.integers(len(middles), size=count)]
+    matrix = matrix + 0.7 * random.standard_normal((count, dimension))
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture(name="few_proposals")
+def _few_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors_module, "PROPOSALS", 20)
+    monkeypatch.setattr(vectors_module, "PROPOSALS_A_HIT", 1)
+
+
+@pytest.fixture(name="large", scope="module")
+def _large(tmp_path_factory: pytest.TempPathFactory) -> FaissBase:
+    return quantised(
+        tmp_path_factory.mktemp("base"), np.arange(1, 2001) * 2, clustered(2000, 64, 1)
+    )
+
+
+def alive_in(index: FaissBase) -> Mask:
+    mask = np.zeros(index.record.last + 1, dtype=np.bool_)
+    mask[index.numbers] = True
+    return mask
+
+
+def share_found(index: FaissBase, depth: int, mask: Mask) -> float:
+    """Of the exact best, the part that the approximate search finds, with the exact scores."""
+    parts = []
+    for vector in clustered(2000, 64, 1)[:300:10] + 0.1:
+        exact, _ = index.search(vector, depth, mask)
+        found, scores = index.approximate(vector, depth, mask)
+        assert scores.tolist() == index.score(vector, found).tolist()
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+        assert mask[found].all()
+        parts.append(len(np.intersect1d(exact, found)) / len(exact))
+    return float(np.mean(parts))
+
+
+@pytest.mark.usefixtures("few_proposals")
+def test_an_approximate_search_finds_nearly_all_of_the_best(large: FaissBase) -> None:
+    found = share_found(large, 10, alive_in(large))
+    assert 0.9 < found < 1  # with so few proposals it is not the exact search
+
+
+def test_more_proposals_find_more(large: FaissBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for proposals in (10, 20, 100):
+        monkeypatch.setattr(vectors_module, "PROPOSALS", proposals)
+        monkeypatch.setattr(vectors_module, "PROPOSALS_A_HIT", 1)
+        found.append(share_found(large, 10, alive_in(large)))
+    assert found == sorted(set(found))
+    assert found[-1] > 0.99
+
+
+@pytest.mark.usefixtures("few_proposals")
+def test_the_dead_keep_no_living_out_of_an_approximate_search(large: FaissBase) -> None:
+    mask = alive_in(large)
+    vector = clustered(2000, 64, 1)[7]
+    # The nearest hundred are dead: of the first proposals none is left.
+    mask[large.search(vector, 100, mask)[0]] = False
+    exact, _ = large.search(vector, 10, mask)
+    found, _ = large.approximate(vector, 10, mask)
+    assert len(found) == 10
+    assert len(np.intersect1d(exact, found)) >= 7
+
+
+@pytest.mark.usefixtures("few_proposals")
+def test_where_hardly_anything_passes_an_approximate_search_is_exact(large: FaissBase) -> None:
+    mask = np.zeros(large.record.last + 1, dtype=np.bool_)
+    mask[large.numbers[::50]] = True
+    assert share_found(large, 10, mask) == 1
+
+
+def test_a_deep_approximate_search_of_few_is_exact(large: FaissBase) -> None:
+    assert share_found(large, 200, alive_in(large)) == 1
+
+
+@pytest.mark.usefixtures("few_proposals")
+def test_the_tail_of_an_approximate_search_is_exact(large: FaissBase) -> None:
+    vector = clustered(2000, 64, 1)[3]
+    later = np.array([4001, 4002])
+    both = Vectors(large, ExactVectors(later, np.stack([-vector, vector])))
+    mask = np.append(alive_in(large), [True] * 3)
+    numbers, scores = both.approximate(vector, 10, mask)
+    assert numbers[:2].tolist() == [8, 4002]  # equal ones by number
+    assert scores[0] == scores[1]
+    assert 4001 not in numbers
+    alone = Vectors(None, both.tail).approximate(vector, 10, mask)
+    assert alone[0].tolist() == [4002, 4001]
+
+
+def test_two_builds_of_the_same_vectors_are_equal_to_the_byte(tmp_path: Path) -> None:
+    numbers, matrix = np.arange(1, 501), clustered(500, 32, 2)
+    one, other = (quantised(tmp_path, numbers, matrix).record for _ in range(2))
+    assert one == other
+    assert one.quantised
+
+
+def test_a_base_has_codes_only_over_so_many_passages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors_module, "EXACT_MOST", 40)
+    for count in (40, 41):
+        built = base(tmp_path, np.arange(1, count + 1), unit_vectors(count, 8, seed=14))
+        assert built.record.quantised is (count > 40)
+        assert BaseRecord.from_json(built.record.to_json()) == built.record
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 30])
+def test_codes_of_any_dimension(tmp_path: Path, dimension: int) -> None:
+    matrix = unit_vectors(200, dimension, seed=15)
+    index = quantised(tmp_path, np.arange(1, 201), matrix)
+    exact, _ = index.search(matrix[0], 10, alive_in(index))
+    found, _ = index.approximate(matrix[0], 10, alive_in(index))
+    assert exact.tolist() == found.tolist()
+
+
+@pytest.mark.usefixtures("few_proposals")
+def test_recall_is_that_of_neighbours_of_stored_vectors(
+    large: FaissBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = alive_in(large)
+    before = alive.copy()
+    measured = measured_recall(large, alive)
+    assert (measured.file, measured.sample) == (large.record.file, 200)
+    assert 0.9 < measured.recall_at_10 < 1
+    assert np.array_equal(alive, before)
+
+    def blind(vector: Floats, depth: int, mask: Mask) -> tuple[Numbers, Floats]:
+        return large.search(-vector, depth, mask)[0], large.search(-vector, depth, mask)[1] * -1
+
+    monkeypatch.setattr(large, "approximate", blind)
+    assert measured_recall(large, alive).recall_at_10 == 0
+
+
+def test_recall_where_nothing_is_alive_or_all_are_equal(tmp_path: Path) -> None:
+    numbers, matrix = np.arange(1, 41), np.tile(unit_vectors(1, 8, seed=16), (40, 1))
+    index = quantised(tmp_path, numbers, matrix)
+    assert measured_recall(index, alive_in(index)).recall_at_10 == 1
+    nothing = measured_recall(index, np.zeros(41, dtype=np.bool_))
+    assert (nothing.recall_at_10, nothing.sample) == (1, 0)
+    one = np.arange(41) == 7
+    assert measured_recall(index, one).recall_at_10 == 1
+
+
 @pytest.mark.parametrize(
-    ("count", "tail", "due"),
+    ("count", "tail", "dead", "due"),
     [
-        (None, 0, False),
-        (None, 1, True),
-        (100, int(100 * TAIL_PART), False),
-        (100, int(100 * TAIL_PART) + 1, True),
-        (10 * TAIL_MOST, TAIL_MOST, False),
-        (10 * TAIL_MOST, TAIL_MOST + 1, True),
+        (None, 0, 0, False),
+        (None, 1, 0, True),
+        (100, int(100 * TAIL_PART), 0, False),
+        (100, int(100 * TAIL_PART) + 1, 0, True),
+        (10 * TAIL_MOST, TAIL_MOST, 0, False),
+        (10 * TAIL_MOST, TAIL_MOST + 1, 0, True),
+        (100, 0, int(100 * TAIL_PART), False),
+        (100, 0, int(100 * TAIL_PART) + 1, True),
     ],
 )
-def test_when_the_base_is_due(count: int | None, tail: int, due: bool) -> None:
+def test_when_the_base_is_due(count: int | None, tail: int, dead: int, due: bool) -> None:
     record = None if count is None else BaseRecord("dense.1.faiss", 1, count, count, 0, "")
-    assert tail_too_long(record, tail) is due
+    assert base_is_due(record, tail, dead) is due
 
 
 @pytest.fixture(name="record")

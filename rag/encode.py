@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rag.encoder import ModelEncoder, projection_name
@@ -218,7 +218,7 @@ def _export(files: ModelFiles, places: Places) -> str | None:
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     given = [files.name, str(files.folder), files.fingerprint, str(destination)]
     done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "rag.export", *given],
+        [sys.executable, "-P", "-m", "rag.export", *given],  # -P: nothing of the folder we are in
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -238,4 +238,8 @@ def _export(files: ModelFiles, places: Places) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    return {package: version(package) for package in MADE_WITH}
+    found = {}
+    for package in MADE_WITH:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

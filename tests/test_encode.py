@@ -122,7 +122,11 @@ def test_it_is_an_encoder_before_it_is_loaded(model: Path) -> None:
 
 
 @pytest.mark.model
-def test_a_model_is_prepared_once_and_that_is_said(model: Path, tmp_path: Path) -> None:
+def test_a_model_is_prepared_once_and_that_is_said(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
     told = Told()
     encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
     assert told == []
@@ -330,7 +334,10 @@ def test_what_will_run_is_known_without_loading(model: Path, place: Path, tmp_pa
 
 # What a process that asks and serves holds in memory
 
-HEAVY = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "onnx", "sklearn"]
+HEAVY = [
+    *("torch", "transformers", "sentence_transformers", "huggingface_hub", "onnx", "sklearn"),
+    *("scipy", "trafilatura", "ir_measures"),
+]
 
 ASK = """
 import sys
@@ -361,7 +368,7 @@ SAY = f"\nprint([name for name in {HEAVY} if name in sys.modules])\n"
 
 @pytest.mark.model
 @pytest.mark.parametrize("code", [ASK, SERVE])
-def test_neither_a_question_nor_an_article_imports_torch(
+def test_neither_a_question_nor_an_article_imports_what_is_heavy(
     code: str, real_encoder: LazyEncoder, tmp_path: Path
 ) -> None:
     from rag.archive import Archive

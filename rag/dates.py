@@ -12,6 +12,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DAY_MICROSECONDS = 86_400_000_000
 
+UNDATED = -(2**63)
+"""In columns of microseconds: the article has no date, so no period holds it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Period:

@@ -11,13 +11,10 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from rag.dates import DAY_MICROSECONDS, parse_iso
+from rag.dates import DAY_MICROSECONDS, UNDATED, parse_iso
 from rag.naming import SourceNames, find_sources
 from rag.periods import find_periods
 from rag.types import AskedPeriod, Floats, Interpreted, Mask, Numbers
-
-UNKNOWN = int(np.iinfo(np.int64).min)
-"""When an article was published that has no date, see snapshot.UNDATED."""
 
 PERIOD_WEIGHT = 0.2
 """Added for what was published in a period that is named; the fused score is from 0 to 1. Chosen on
@@ -60,7 +57,7 @@ def boost(understood: Interpreted, first: Numbers, last: Numbers, of_source: Mas
     """What to add to the score of each candidate; all zeros where nothing was understood.
 
     `first` and `last`: when its article was published, in microseconds since 1970 (see
-    dates.Period), both the least number where that is unknown. `of_source`: whether it is of a
+    dates.Period), both UNDATED where that is unknown. `of_source`: whether it is of a
     source that was named.
     """
     gain = np.zeros(len(first), dtype=np.float32)
@@ -79,7 +76,7 @@ def nearness(period: AskedPeriod, first: Numbers, last: Numbers) -> Floats:
     two weeks; 0 for what was published before, or at no known time."""
     until = parse_iso(period.published_to).last
     near = _falling(_days(first, until) - FULL_DAYS, HALF_LIFE_DAYS)
-    near[first == UNKNOWN] = 0.0
+    near[first == UNDATED] = 0.0
     if period.published_from is not None:
         near[last < parse_iso(period.published_from).first] = 0.0
     return near
@@ -90,7 +87,7 @@ def newness(asked_at: str, first: Numbers) -> Floats:
     for what was published later, or at no known time."""
     asked = parse_iso(asked_at).last
     new = _falling(-_days(first, asked), RECENT_HALF_LIFE_DAYS)
-    new[(first == UNKNOWN) | (first > asked)] = 0.0
+    new[(first == UNDATED) | (first > asked)] = 0.0
     return new
 
 

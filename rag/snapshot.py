@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag.dates import EPOCH, MICROSECOND, Period, parse_iso
+from rag.dates import EPOCH, MICROSECOND, UNDATED, Period, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import Analyzer, LexicalSearcher, Scope
 from rag.reading import Reading, well_formed
 from rag.types import ArticleHead, Filters, Mask, Numbers, Passage, TokenVectors
 from rag.vectors import BaseRecord, ExactVectors, FaissBase, Vectors
-
-UNDATED = int(np.iinfo(np.int64).min)
-"""In the date columns: the article has no date, so no period holds it."""
 
 NO_SOURCE = -1
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.dates import parse_iso
+from rag.dates import UNDATED, parse_iso
 from rag.interpret import (
     FULL_DAYS,
     HALF_LIFE_DAYS,
@@ -17,12 +17,10 @@ from rag.interpret import (
     RECENT_HALF_LIFE_DAYS,
     RECENT_WEIGHT,
     SOURCE_WEIGHT,
-    UNKNOWN,
     boost,
     interpret,
 )
 from rag.naming import NO_NAMES, source_names
-from rag.snapshot import UNDATED
 from rag.types import AskedPeriod, AskedSource, Floats, Interpreted, Numbers
 
 NAMES = source_names(frozenset(["USA Today", "Eurasia Review"]))
@@ -119,10 +117,6 @@ def test_what_is_new_on_the_day_of_asking_gains() -> None:
     gained = boost(understood, *published(*values), np.zeros(len(values), dtype=np.bool_))
     parts = [1, 1 / 2, 1 / 4, 1 / 8, 0, 0]
     assert gained.tolist() == pytest.approx([RECENT_WEIGHT * part for part in parts], rel=1e-4)
-
-
-def test_an_article_without_a_date_is_known_as_such() -> None:
-    assert UNKNOWN == UNDATED
 
 
 def test_nothing_understood_is_nothing_gained() -> None:

@@ -15,11 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rag.archive import Archive
-from rag.dates import EPOCH, MICROSECOND, parse_iso
+from rag.dates import EPOCH, MICROSECOND, UNDATED, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import LexicalIndex, Scope
 from rag.snapshot import (
-    UNDATED,
     Columns,
     Fingerprint,
     Snapshot,

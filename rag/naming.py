@@ -14,8 +14,8 @@ from functools import lru_cache
 
 from rag.types import AskedSource
 
-LEAD_CHARACTERS = 40
-"""How far before a name the words that make it a source may begin."""
+CONTEXT_CHARACTERS = 40
+"""How far before and after a name the words are looked at that make it a source."""
 
 _REPORT = (
     "(?:report|say|write|publish|claim|tell|quote|cite|describe|mention|reveal|cover|call|reported"
@@ -42,12 +42,15 @@ _TELLING = re.compile(
 )
 _GOES_ON = re.compile(r"[-‐]\w|\s+(?:&\s+)?[A-Z]|\s+of\b|\.(?!com\b|org\b|net\b)\w")
 _LONGER_NAME = re.compile(r"(?:^|\s)(?!(?:The|What|Who|When|Where|Which|Why|How)\s)[A-Z]\S*\s+$")
+_QUOTE = "[\"'‘’‚“”„«»‹›「」『』]"
+_QUOTE_BEFORE = re.compile(rf"{_QUOTE}\s?((?:the\s+)?)$", re.IGNORECASE)
+_QUOTE_AFTER = re.compile(rf"[,.?!]?\s?{_QUOTE}")
 _WORD = re.compile(r"[\w\u0300-\u036f]+")
 _HOST = re.compile(r"(?:www\.)?(([\w-]{2,})(?:\.[a-z]{2,5}){1,2})", re.IGNORECASE)
 
 _ORDINARY_WORDS = """
-economist express fortune herald history law life mail mirror nation nature people police post
-reason science standard star sun time times variety week wired world
+economist express fortune herald history law life mail mirror nation nature news people police
+post reason science standard star sun time times today variety week wired world
 """
 
 _ORDINARY = frozenset(_ORDINARY_WORDS.split())
@@ -89,24 +92,41 @@ def find_sources(question: str, names: SourceNames) -> tuple[AskedSource, ...]:
 def _found(
     question: str, words: Sequence[tuple[str, int, int]], names: SourceNames
 ) -> Iterator[AskedSource]:
-    at = 0
+    at = free_from = 0
     while at < len(words):
         for count in range(min(names.longest, len(words) - at), 0, -1):
             key = tuple(word for word, _, _ in words[at : at + count])
-            start, end = words[at][1], words[at + count - 1][2]
             meant = names.by_words.get(key, ())
+            start, end = words[at][1], words[at + count - 1][2]
+            for source in meant:
+                start, end = _with_signs(question, start, end, free_from, source)
             if meant and _is_source(question, start, end, meant):
                 for source in meant:
                     yield AskedSource(question[start:end], start, end, source)
-                at += count - 1
+                at, free_from = at + count - 1, end
                 break
         at += 1
 
 
+def _with_signs(
+    question: str, start: int, end: int, free_from: int, source: str
+) -> tuple[int, int]:
+    """Where the words of a name stand, with the signs that it begins and ends with in `source`, if
+    they stand there too: "+972 Magazine", "Yahoo!"."""
+    words = _words(source)
+    opening, closing = source[: words[0][1]].strip(), source[words[-1][2] :].rstrip()
+    before = question[max(free_from, start - CONTEXT_CHARACTERS) : start].rstrip()
+    if opening and before.endswith(opening):
+        start = question.rindex(opening, free_from, start)
+    if question.startswith(closing, end):
+        end += len(closing)
+    return start, end
+
+
 def _is_source(question: str, start: int, end: int, meant: Sequence[str]) -> bool:
     """Whether the words around a name make it a source."""
-    begin = max(0, start - LEAD_CHARACTERS)
-    lead, rest = question[begin:start], question[end : end + LEAD_CHARACTERS]
+    begin = max(0, start - CONTEXT_CHARACTERS)
+    lead, rest = _unquoted(question[begin:start], question[end : end + CONTEXT_CHARACTERS])
     text = question[start:end]
     exact = any(text in source for source in meant) and text != text.lower()
     if _GOES_ON.match(rest) and not (exact and " " in text):
@@ -118,6 +138,15 @@ def _is_source(question: str, start: int, end: int, meant: Sequence[str]) -> boo
     if _TELLING.match(rest):
         return not _LONGER_NAME.search(lead)
     return _WEAK.search(lead) is not None and _ABOUT_WRITING.search(question) is not None
+
+
+def _unquoted(lead: str, rest: str) -> tuple[str, str]:
+    """What stands before and after a name, without its quotation marks. Marks around more than the
+    name are those of another one: "Nature Walks"."""
+    before, after = _QUOTE_BEFORE.search(lead), _QUOTE_AFTER.match(rest)
+    if before is None or after is None:
+        return lead, rest
+    return lead[: before.start()] + before[1], rest[after.end() :]
 
 
 def _words(text: str) -> list[tuple[str, int, int]]:

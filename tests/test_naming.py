@@ -25,6 +25,11 @@ NAMES = source_names(
             "El País",
             "www.cnn.com",
             "World Bank",
+            "Der Spiegel",
+            "+972 Magazine",
+            "🦊 News",
+            "Yahoo!",
+            "Today",
             "7",
             "!",
         ]
@@ -57,6 +62,23 @@ def read(question: str) -> list[tuple[str, str]]:
         ("quoted by EL PAIS", "EL PAIS", "El País"),
         ("what did CNN say", "CNN", "www.cnn.com"),
         ("what did cnn.com say", "cnn.com", "www.cnn.com"),
+        ('according to "Briefs: Security"?', "Briefs: Security", "Briefs: Security"),
+        ("according to ‘briefs: security’ who won", "briefs: security", "Briefs: Security"),
+        ("according to 'Reuters' who won", "Reuters", "Reuters"),
+        ('according to "Reuters," who won', "Reuters", "Reuters"),
+        ('according to "The Times" who won', "Times", "The Times"),
+        ('according to the "Times" who won', "Times", "The Times"),
+        ("what did „Der Spiegel“ report", "Der Spiegel", "Der Spiegel"),
+        ("reported by «\u00a0El País\u00a0», who won", "El País", "El País"),
+        ("which “Reuters” report names him", "Reuters", "Reuters"),
+        ("according to +972 Magazine, who warned", "+972 Magazine", "+972 Magazine"),
+        ('according to "+972 magazine" who warned', "+972 magazine", "+972 Magazine"),
+        ("according to 972 Magazine, who warned", "972 Magazine", "+972 Magazine"),
+        ("according to 🦊 News who warned", "🦊 News", "🦊 News"),
+        ("according to 🦊  News, who warned", "🦊  News", "🦊 News"),
+        ("what did 🦊 News report", "🦊 News", "🦊 News"),
+        ("what did Yahoo! report", "Yahoo!", "Yahoo!"),
+        ("what did Yahoo report", "Yahoo", "Yahoo!"),
     ],
 )
 def test_sources_are_read(question: str, text: str, source: str) -> None:
@@ -83,6 +105,14 @@ def test_sources_are_read(question: str, text: str, source: str) -> None:
         "according to 7 people",
         "how does time tell on stone",
         "in what the Cape Times reported",
+        'according to "Nature walks", who won',
+        'according to "time", who won',
+        'who owns "Reuters"',
+        'who says in "Reuters rules" that it is so',
+        "what does +972 stand for",
+        "according to today's figures",
+        "according to news of the strike",
+        "according to Yahoo! Finance",
     ],
 )
 def test_what_is_only_a_word_or_a_topic_is_no_source(question: str) -> None:
@@ -110,7 +140,7 @@ def test_without_sources_nothing_is_named() -> None:
 
 TOKENS = """
 according to the Times time Reuters reuters report reported did in by of says USA Today El
-Pai\u0301s Briefs : Security , ? ' s week Week
+" “ ” +972 Magazine 🦊 News Yahoo! ! Pai\u0301s Briefs : Security , ? ' s week Week
 """
 WORDS = st.sampled_from(TOKENS.split())
 

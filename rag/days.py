@@ -189,6 +189,11 @@ def _read_iso(words: str, _: date) -> Iterator[Days]:
     yield Days(day, day)
 
 
+def _read_iso_month(words: str, _: date) -> Iterator[Days]:
+    year, month = map(int, words.split("-"))
+    yield _calendar(_Named(year, month, None))
+
+
 def _read_numeric(words: str, _: date) -> Iterator[Days]:
     """11/20/2025 and 20/11/2025; 03/04/2025 is both. Nobody writes the month before a dot."""
     one, two, year = map(int, re.split("[-/.]", words))
@@ -308,6 +313,7 @@ def _read_near(words: str, asked: date) -> Iterator[Days]:
 
 _READERS: Mapping[str, Callable[[str, date], Iterator[Days]]] = {
     "iso": _read_iso,
+    "iso_month": _read_iso_month,
     "numeric": _read_numeric,
     "iso_week": _read_iso_week,
     "run": _read_run,

@@ -27,6 +27,7 @@ _KINDS = {
     "iso": rf"{YEAR}(?P<sign>[-/.])[01]?[0-9](?P=sign)[0-3]?[0-9]",
     "numeric": rf"[0-3]?[0-9](?P<mark>[-/.])[0-3]?[0-9](?P=mark){YEAR}",
     "iso_week": rf"{YEAR}-?w[0-5][0-9]|week [0-5]?[0-9],? (?:of )?{YEAR}",
+    "iso_month": rf"{YEAR}-(?:0[1-9]|1[0-2])",
     "run": rf"(?:{DAY}{TO}{_DAY_MONTH}|{_MONTH_DAY}(?:(?! and){TO}{DAY}| and {DAY}(?! [a-z]))"
     rf"|{ANY_MONTH}\s?[-–—]\s?{ANY_MONTH})(?:,? {SAID_YEAR})?|{YEAR}[-–]{YEAR}",
     "dated": rf"(?:{_MONTH_DAY}|{_DAY_MONTH}),? {SAID_YEAR}",
@@ -210,6 +211,13 @@ def _clear_run(one: Expression) -> bool:
     return one.cue not in ("", "of", "at", "over") and not other_word
 
 
+def _clear_iso_month(one: Expression) -> bool:
+    """Not "room 2024-05", nor 2009-10, which may be the season that ends in 2010."""
+    year, month = map(int, one.words.split("-"))
+    led = one.part or one.cue not in ("", "on", "at", "over")
+    return bool(led) and (year + 1 - month) % 100 != 0
+
+
 def _clear_monthly(one: Expression) -> bool:
     if one.words.split()[0] not in (*_WORDS, *_NAMES, "mar"):
         return True
@@ -303,6 +311,7 @@ _CLEAR: Mapping[str, Callable[[Expression], bool]] = {
     "iso": lambda _: True,
     "numeric": lambda _: True,
     "iso_week": lambda _: True,
+    "iso_month": _clear_iso_month,
     "run": _clear_run,
     "dated": lambda _: True,
     "monthly": _clear_monthly,

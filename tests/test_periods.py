@@ -53,6 +53,10 @@ Which storms hit Manila [the first week of June]? | 2025-06-01 2025-06-07
 What was said [in the last week of October 2024]? | 2024-10-25 2024-10-31
 Which bills passed [in 2025-W21]? | 2025-05-19 2025-05-25
 Which bills passed [in week 21 of 2025]? | 2025-05-19 2025-05-25
+What are the events [of 2022-08]? | 2022-08-01 2022-08-31
+What are the events [of 2022-08-15]? | 2022-08-15
+Who met [at the end of 2022-09]? | 2022-09-21 2022-09-30
+Who met [between 2022-05 and 2022-08]? | 2022-05-01 2022-08-31
 
 Which towns were flooded [in spring 2024]? | 2024-03-01 2024-05-31
 Who was sacked [in the summer of 2022]? | 2022-06-01 2022-08-31
@@ -275,6 +279,10 @@ what is planned for 2030
 what is protected by 2030
 who wins in 2030
 what happened after September 11
+what happened on 7 October
+who sat in room 2024-05
+what was played in 2009-10
+which flight is of 2024-13
 who stormed it on January 6
 the last week of the war
 who ruled in the last year of his reign

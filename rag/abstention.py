@@ -175,41 +175,78 @@ def abstention_report(
     `without`: by query id, the answers where the articles that are right were left out. There, and
     for unanswerable questions, the right answer is that there is none. `auroc` and
     `coverage_at_precision_0.95` tell questions as they are from these; what is in `correctness` is
-    of whether the best citation answers. None as long as there is no confidence.
+    of whether the best citation answers. A question of which either answer has no confidence is
+    only counted, in `without_confidence`. None where no question is left.
     """
     if without is None:
         return None
-    outcomes = [each for each in outcomes if each.known]
-    answers = [each.answer for each in outcomes] + list(without.values())
-    sure = [answer.confidence or 0.0 for answer in answers]
-    there = [each.answerable for each in outcomes] + [False] * len(without)
+    known = [each for each in outcomes if each.known]
+    outcomes = [each for each in known if _has_confidences(each, without)]
+    if not outcomes:
+        return None
+    left_out = [without[each.query_id] for each in outcomes if each.answerable]
+    answers = [*(each.answer for each in outcomes), *left_out]
+    sure = [sureness(answer) or 0.0 for answer in answers]
+    there = [each.answerable for each in outcomes] + [False] * len(left_out)
     # Where an article that nobody judged answers too, a right answer is counted as wrong.
-    correct = [each.answerable and each.correct for each in outcomes] + [False] * len(without)
+    correct = [each.answerable and each.correct for each in outcomes] + [False] * len(left_out)
     told = [answer.answered for answer in answers]
     return {
         "auroc": auroc(sure, there),
         "coverage_at_precision_0.95": coverage_at_precision(sure, there),
         "questions": {"answerable": sum(there), "not_answerable": len(there) - sum(there)},
+        "not_answerable": {
+            "as_asked": _withheld([each.answer for each in outcomes if not each.answerable]),
+            "left_out": _withheld(left_out),
+        },
+        "without_confidence": len(known) - len(outcomes),
         "answered": _part(told, there),
         "withheld": _part([not each for each in told], [not each for each in there]),
         "correctness": _correctness(sure, correct),
     }
 
 
+def sureness(answer: Answer) -> float | None:
+    """Its confidence, 0 where nothing was found; None where there is none to be had."""
+    return answer.confidence if answer.citations else 0.0
+
+
+def why_not_measured(report: Mapping[str, Any]) -> str:
+    """The reason for which a report has no `abstention`."""
+    if all(each["cited"] is None for each in report["per_query"].values()):
+        return "nothing was found"
+    return "no answer has a confidence, which needs token vectors and the default model"
+
+
 def known_confidences(report: Mapping[str, Any]) -> Confidences:
     """Those of a report's questions, none where it does not tell.
 
-    A query that is judged on nothing right is not among them.
+    A query that is judged on nothing right is not among them, nor is one of which either answer
+    has no confidence.
     """
     found: dict[str, dict[str, float]] = {way: {} for way in WAYS}
     answerable, not_answerable = found.values()
     for query_id, each in report["per_query"].items():
-        if "confidence_without" in each:
-            answerable[query_id] = each["confidence"] or 0.0
-            not_answerable[query_id] = each["confidence_without"] or 0.0
-        elif "confidence" in each and "answer" in each:
-            not_answerable[query_id] = each["confidence"] or 0.0
+        sure, unsure = each.get("confidence"), each.get("confidence_without")
+        if sure is None:
+            continue
+        if unsure is not None:
+            answerable[query_id], not_answerable[query_id] = sure, unsure
+        elif "confidence_without" not in each and "answer" in each:
+            not_answerable[query_id] = sure
     return found
+
+
+def _has_confidences(outcome: Outcome, without: Mapping[str, Answer]) -> bool:
+    """Whether it is known how sure each answer to a question is."""
+    if outcome.answerable and outcome.query_id not in without:
+        return False
+    answers = [outcome.answer, without.get(outcome.query_id, outcome.answer)]
+    return all(sureness(answer) is not None for answer in answers)
+
+
+def _withheld(answers: Sequence[Answer]) -> dict[str, int]:
+    return {"questions": len(answers), "withheld": sum(not each.answered for each in answers)}
 
 
 def _resampled_auroc(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from rag.abstention import WAYS, Confidences, auroc_change, known_confidences
 from rag.answers import ANSWER_MEASURES, LOWER_IS_BETTER, WITHHELD
 from rag.errors import InvalidRequest
-from rag.measures import RESAMPLES, SEED, randomisation_test
+from rag.measures import MEASURES, RESAMPLES, SEED, randomisation_test
 from rag.report import PER_QUERY_DIGITS, Report
+from rag.sets import EvaluationSet
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference counts as one."""
@@ -26,8 +27,9 @@ Column = Mapping[str, float]
 """By query id, the value of one measure."""
 
 
-def require_comparable(report: Report, name: str, sha256: str) -> None:
-    """Raise InvalidRequest unless `report` is of the set of that name and digest."""
+def require_comparable(report: Report, name: str, sha256: str, asked: Collection[str]) -> None:
+    """Raise InvalidRequest unless `report` is of the set of that name and digest, and has just the
+    queries whose ids are `asked`."""
     if report["set"] != name:
         raise InvalidRequest("compare", f"that report is on {report['set']}, not on {name}")
     if report["set_sha256"] != sha256:
@@ -36,6 +38,24 @@ def require_comparable(report: Report, name: str, sha256: str) -> None:
             f"named {name} too; write a new one with the code of then"
         )
         raise InvalidRequest("compare", problem)
+    if odd := report["per_query"].keys() ^ set(asked):
+        raise InvalidRequest("compare", f"only one of the two reports has the query {min(odd)}")
+
+
+def require_measures(before: Report, asked: EvaluationSet, *, has_confidence: bool) -> None:
+    """Raise InvalidRequest unless `before` has every measure that a report on the set will have,
+    of the same questions: a gate must not pass what it did not compare."""
+    needed: dict[str, Collection[str]] = {name: asked.queries.keys() for name in MEASURES}
+    if asked.questions:
+        needed |= {name: asked.queries.keys() for name in ANSWER_MEASURES}
+        needed[WITHHELD] = asked.texts.keys() - asked.queries.keys()
+    found = columns(before)
+    missing = [name for name, ids in needed.items() if found.get(name, {}).keys() != set(ids)]
+    if has_confidence and AUROC not in _measured(before):
+        missing.append(AUROC)
+    if missing:
+        problem = f"that report cannot be compared by {', '.join(missing)}; write a new one"
+        raise InvalidRequest("fail-on-loss", problem)
 
 
 def comparison(report: Report, before: Report) -> dict[str, Any]:
@@ -46,13 +66,12 @@ def comparison(report: Report, before: Report) -> dict[str, Any]:
     or None where it may be chance. `abstention` says the same of confidences, with an interval
     instead of p; it is None where a report has none. Raises InvalidRequest.
     """
-    require_comparable(before, report["set"], report["set_sha256"])
-    if before["per_query"].keys() != report["per_query"].keys():
-        odd = min(before["per_query"].keys() ^ report["per_query"].keys())
-        raise InvalidRequest("compare", f"only one of the two reports has the query {odd}")
+    require_comparable(before, report["set"], report["set_sha256"], report["per_query"])
     now, then = columns(report), columns(before)
+    then = {name: each for name, each in then.items() if each.keys() == now.get(name, {}).keys()}
     measures = {name: _compared(name, now[name], then[name]) for name in now if name in then}
     abstention = _abstention(report, before)
+    compared = {*measures} | ({AUROC} if abstention else set())
     verdicts = {name: found["verdict"] for name, found in measures.items()}
     if abstention:
         verdicts[AUROC] = abstention["auroc"]["verdict"]
@@ -61,12 +80,19 @@ def comparison(report: Report, before: Report) -> dict[str, Any]:
         "test": f"paired randomisation, two-sided, {RESAMPLES} permutations, seed {SEED}",
         "measures": measures,
         "abstention": abstention,
-        "not_compared": sorted(_measured(report) ^ _measured(before)),
+        "not_compared": sorted((_measured(report) | _measured(before)) - compared),
         "significant_losses": [name for name, verdict in verdicts.items() if verdict == WORSE],
         "median_quote_characters": _quote_characters(report, before),
         "confidence_model_changed": _model_changed(report, before),
         "changed": _changed(report, now, then),
     }
+
+
+def not_gated(report: Report) -> list[str]:
+    """What a gate on the comparison in `report` would pass unseen: measures that it has and were
+    not compared, and confidences that only the earlier report has."""
+    measured = _measured(report) | {AUROC}
+    return [name for name in report["comparison"]["not_compared"] if name in measured]
 
 
 def is_better(measure: str, value: float, than: float) -> bool:
@@ -78,7 +104,8 @@ def notes(comparison: Mapping[str, Any]) -> list[str]:
     """Sentences on what the two reports do not share."""
     found = []
     if missing := comparison["not_compared"]:
-        found.append(f"Not compared, since only one of the reports has it: {', '.join(missing)}.")
+        reason = "since the two reports do not both have it of the same questions"
+        found.append(f"Not compared, {reason}: {', '.join(missing)}.")
     if changed := comparison["confidence_model_changed"]:
         found.append(f"Changed in the confidence model: {', '.join(changed)}.")
     return found
@@ -180,7 +207,7 @@ def _changed(
 
 def _measured(report: Report) -> set[str]:
     """Everything of a report that can be compared."""
-    confidences = {AUROC} if any(known_confidences(report).values()) else set()
+    confidences = {AUROC} if all(known_confidences(report).values()) else set()
     return {*columns(report)} | confidences
 
 
@@ -194,4 +221,5 @@ def _quote_characters(report: Report, before: Report) -> list[float] | None:
     """The length of quotes then and now, where both tell."""
     if "answers" not in report or "answers" not in before:
         return None
-    return [each["answers"]["median_quote_characters"] for each in (before, report)]
+    lengths = [each["answers"]["median_quote_characters"] for each in (before, report)]
+    return None if None in lengths else lengths

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rag.abstention import abstention_report
+from rag.abstention import abstention_report, sureness
 from rag.answers import answers_report, judge
 from rag.confidence import COEFFICIENTS, INTERCEPT
 from rag.errors import InvalidRequest
@@ -124,14 +124,15 @@ def evaluate(
     outcomes = _ask_all(searcher, asked, counting)
     without = _ask_without(searcher, asked, outcomes, counting)
     values = {stage: measure(run, asked.qrels) for stage, run in runs.items()}
+    abstention = abstention_report(outcomes, without)
     report: dict[str, Any] = {
         "format": FORMAT,
         "set": asked.name,
         "set_sha256": asked.sha256,
         "queries": len(asked.queries),
         **_stages(values),
-        "abstention": abstention_report(outcomes, without),
-        "confidence_model": None if without is None else _confidence_model(searcher),
+        "abstention": abstention,
+        "confidence_model": None if abstention is None else _confidence_model(searcher),
         "latency_ms": latency_ms([each.answer for each in outcomes], list(runs)),
     }
     own = [each.judged for each in outcomes if each.judged]
@@ -227,10 +228,9 @@ def _rank_all(
 def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> list[Outcome]:
     """Every query answered, as a user would ask it; of own sets the unanswerable questions too."""
     own = {question.id: question for question in asked.questions}
-    texts = {query_id: question.text for query_id, question in own.items()} or asked.queries
     outcomes: list[Outcome] = []
-    with counting("Asking", len(texts)) as tell:
-        for query_id, text in texts.items():
+    with counting("Asking", len(asked.texts)) as tell:
+        for query_id, text in asked.texts.items():
             answer = searcher.ask(text, asked_at=asked.asked_at.get(query_id))
             relevant = [a for a, grade in asked.qrels.get(query_id, {}).items() if grade > 0]
             if query_id in own:
@@ -247,11 +247,13 @@ def _ask_all(searcher: Searcher, asked: EvaluationSet, counting: Counting) -> li
 def _ask_without(
     searcher: Searcher, asked: EvaluationSet, outcomes: Sequence[Outcome], counting: Counting
 ) -> dict[str, Answer] | None:
-    """By query id, the answer where the articles that answer it are left out; None as long as
-    answers have no confidence to be measured."""
-    if any(each.answer.confidence is None for each in outcomes):
+    """By query id, the answer where the articles that answer it are left out; None where no answer
+    has a confidence to be measured. A question whose own answer has none is not asked again."""
+    if all(each.answer.confidence is None for each in outcomes):
         return None
-    answerable = [each for each in outcomes if each.answerable]
+    answerable = [
+        each for each in outcomes if each.answerable and sureness(each.answer) is not None
+    ]
     answers: dict[str, Answer] = {}
     with counting("Asking without the answer", len(answerable)) as tell:
         for each in answerable:
@@ -306,9 +308,9 @@ def _per_query(
         answer = each.answer
         query |= {"cited": cited, "correct": each.correct, "answered": answer.answered}
         if without is not None:
-            query["confidence"] = answer.confidence
+            query["confidence"] = sureness(answer)
             if each.query_id in without:
-                query["confidence_without"] = without[each.query_id].confidence
+                query["confidence_without"] = sureness(without[each.query_id])
     return told
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rag.archive import Archive
     from rag.config import Settings
     from rag.evaluate import Evaluation
+    from rag.searcher import Searcher
     from rag.sets import EvaluationSet
 
 OWN_SET = Path("eval/questions.jsonl")
@@ -145,10 +146,10 @@ def evaluate(
     before = read_report(compare) if compare else None
     # Nothing is added to an archive that is named alone.
     about = articles or (None if index else OWN_ARTICLES)
-    call = _Call(question_set or OWN_SET, about, where or (), stages, before)
+    call = _Call(question_set or OWN_SET, about, where or (), stages, before, fail_on_loss)
     report = call.run(index, Outputs(out, html, trec, write_baseline))
     _print(report, as_json)
-    if fail_on_loss and report["comparison"]["significant_losses"]:
+    if fail_on_loss and not _passes(report):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -161,10 +162,11 @@ class _Call:
     where: Sequence[str]
     stages: str | None
     before: dict[str, Any] | None
+    fail_on_loss: bool
 
     def run(self, index: Path | None, outputs: Outputs) -> dict[str, Any]:
         """Measure, compare and write; the report. The set is indexed where the index is kept, or
-        into a temporary folder."""
+        into a temporary folder. What was measured is written even where it cannot be compared."""
         from rag import evaluate, show
 
         with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
@@ -175,15 +177,20 @@ class _Call:
             with opening.archive(settings) as archive:
                 _index(opened, archive, settings)
             with opening.searcher(settings) as searcher:
+                _require_judged(searcher, opened)
+                if self.before is not None and self.fail_on_loss:
+                    _require_gate(searcher, opened, self.before)
                 evaluation = evaluate.evaluate(
                     searcher, opened, stages=stages, counting=show.counting
                 )
-        if self.before is not None:
-            from rag.compare import comparison
+        try:
+            if self.before is not None:
+                from rag.compare import comparison
 
-            evaluation.report["comparison"] = comparison(evaluation.report, self.before)
-        for file in outputs.write(evaluation, opened):
-            show.err.print(f"Wrote {file}", markup=False)
+                evaluation.report["comparison"] = comparison(evaluation.report, self.before)
+        finally:
+            for file in outputs.write(evaluation, opened):
+                show.err.print(f"Wrote {file}", markup=False)
         return evaluation.report
 
     def _opened(self, settings: Settings) -> EvaluationSet:
@@ -198,7 +205,7 @@ class _Call:
             where=sets.parse_where(self.where),
         )
         if self.before is not None:
-            require_comparable(self.before, opened.name, opened.sha256)
+            require_comparable(self.before, opened.name, opened.sha256, opened.texts)
         return opened
 
     def _stages(self) -> Sequence[str]:
@@ -219,6 +226,48 @@ def _index(opened: EvaluationSet, archive: Archive, settings: Settings) -> None:
     if ingested.failed:
         first = ingested.failed[0]
         raise InvalidRequest("set", f"{first.item} cannot be indexed: {first.reason}")
+
+
+def _require_judged(searcher: Searcher, opened: EvaluationSet) -> None:
+    """Warn where the archive lacks articles that are judged right, which no stage can find then.
+    Raises InvalidRequest where it has none of them."""
+    from rag import show
+
+    judged = {
+        article
+        for grades in opened.qrels.values()
+        for article, grade in grades.items()
+        if grade > 0
+    }
+    with searcher.archive.snapshot() as snapshot:
+        held = sum(snapshot.find(article) is not None for article in judged)
+    if judged and not held:
+        problem = f"the archive holds none of the {len(judged)} articles that answer its questions"
+        raise InvalidRequest("set", f"{problem}; add them, or name their folder with --articles")
+    if held < len(judged):
+        show.err.print(
+            f"Warning: the archive holds {held} of the {len(judged)} articles that answer the "
+            "questions; the others count as not found."
+        )
+
+
+def _require_gate(searcher: Searcher, opened: EvaluationSet, before: dict[str, Any]) -> None:
+    """Raise InvalidRequest where `--fail-on-loss` could not tell a loss of some measure."""
+    from rag.compare import require_measures
+
+    first = next(iter(opened.queries))
+    answer = searcher.ask(opened.queries[first], asked_at=opened.asked_at.get(first))
+    require_measures(before, opened, has_confidence=answer.confidence is not None)
+
+
+def _passes(report: dict[str, Any]) -> bool:
+    """Whether nothing was lost; where that is not known, what was not compared is told."""
+    from rag import show
+    from rag.compare import not_gated
+
+    if untold := not_gated(report):
+        show.err.print(f"Not compared, so a loss cannot be ruled out: {', '.join(untold)}.")
+    return not untold and not report["comparison"]["significant_losses"]
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

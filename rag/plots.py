@@ -156,11 +156,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Confidences where the archive holds the answer, upwards, and where it does not, downwards;
-    right of `threshold` they are answered."""
+    """Confidences where the archive holds the answer, upwards, and where it does not, downwards,
+    on two axes of counts that meet in the middle; right of `threshold` they are answered."""
 
     across: Axis
-    middle: float
+    up: Axis
+    down: Axis
     threshold: float
     columns: Sequence[Column]
 
@@ -191,17 +192,18 @@ def confidences(report: Report) -> Histogram:
     known = known_confidences(report)
     counts = [np.histogram(list(known[way].values()), COLUMNS, (0, 1))[0].tolist() for way in WAYS]
     across, middle = Axis(0, 1, MARGIN, SQUARE - 8), (SQUARE - MARGIN + 8) / 2
-    unit = (middle - 8) / max(1, *counts[0], *counts[1])
+    most = max(TICKS, *counts[0], *counts[1])  # ticks of fewer would not be whole
+    up, down = Axis(0, most, middle, 8), Axis(0, most, middle, SQUARE - MARGIN)
     width = round((across.end - across.start) / COLUMNS - 1.5, 2)
     columns = []
-    for is_there, heights in ((True, counts[0]), (False, counts[1])):
+    for axis, heights in ((up, counts[0]), (down, counts[1])):
         for at, count in enumerate(heights):
-            height, x = round(count * unit, 2), across.place(at / COLUMNS)
+            end, x = axis.place(count), across.place(at / COLUMNS)
             told = f"{count} of {at / COLUMNS:.2f} to {(at + 1) / COLUMNS:.2f}"
-            y = middle - height if is_there else middle
-            columns.append(Column(x, round(y, 2), width, height, is_there, told))
+            y, height = min(middle, end), round(abs(end - middle), 2)
+            columns.append(Column(x, y, width, height, axis is up, told))
     threshold = across.place(report["confidence_model"]["threshold"])
-    return Histogram(across, middle, threshold, [each for each in columns if each.height])
+    return Histogram(across, up, down, threshold, [each for each in columns if each.height])
 
 
 def risk_coverage(points: Sequence[Mapping[str, float]]) -> Curve:

@@ -9,7 +9,10 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from rag.errors import InvalidRequest
 
@@ -28,9 +31,53 @@ _COMPARED_OF_A_QUERY = ("answer", "confidence", "confidence_without")
 _RANDOM = ("archive", "checksum")
 """Entries of a manifest that differ between two indexes of the same articles."""
 
+_Value = Annotated[float, Field(allow_inf_nan=False)]
+
+_Confidence = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Read(BaseModel):
+    """A part of a report file that a comparison rests on; what else is in it may be anything."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Query(_Read):
+    stages: dict[str, list[_Value]] = Field(default_factory=dict)
+    answer: Annotated[dict[str, _Value], Field(min_length=1)] = Field(default_factory=dict)
+    confidence: _Confidence | None = None
+    confidence_without: _Confidence | None = None
+
+
+class _Answers(_Read):
+    median_quote_characters: _Value | None
+
+
+class _Whole(_Read):
+    set: str
+    set_sha256: str
+    stage: str
+    measures: list[str]
+    commit: str | None
+    per_query: dict[str, _Query]
+    answers: _Answers = Field(default_factory=lambda: _Answers(median_quote_characters=None))
+    confidence_model: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _every_query_has_figures(self) -> Self:
+        for query_id, query in self.per_query.items():
+            figures = query.stages.get(self.stage, [])
+            if query.stages and len(figures) != len(self.measures):
+                problem = "per_query.{id}.stages has not a value of {stage} for each measure"
+                raise PydanticCustomError("values", problem, {"id": query_id, "stage": self.stage})
+            if not query.stages and not query.answer:
+                raise PydanticCustomError("figures", "per_query.{id}: no figures", {"id": query_id})
+        return self
+
 
 def read_report(file: Path) -> dict[str, Any]:
-    """A report written before, whole or as a baseline. Raises InvalidRequest."""
+    """A report written before, whole or as a baseline. Raises InvalidRequest, which names the place
+    of what cannot be compared."""
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -40,6 +87,13 @@ def read_report(file: Path) -> dict[str, Any]:
     if report["format"] != FORMAT:
         problem = f"{file} has format {report['format']}, this version writes and reads {FORMAT}"
         raise InvalidRequest("compare", problem)
+    try:
+        _Whole.model_validate(report)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # what pydantic says of an object names our class for it
+        told = [".".join(map(str, first["loc"])), first["msg"].partition(" or instance of")[0]]
+        raise InvalidRequest("compare", ": ".join(filter(None, [f"{file}", *told]))) from None
     return report
 
 
@@ -87,28 +141,56 @@ def best(report: Report, measure: str, stage: str) -> bool:
 
 
 def machine() -> dict[str, object]:
-    """Where the figures were taken."""
+    """Where the figures were taken; None for what the system does not tell."""
     return {
         "processor": platform.machine(),
+        "processor_model": _processor_model(),
         "cores": os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
         "system": platform.system(),
         "python": platform.python_version(),
     }
 
 
 def commit() -> str | None:
-    """The commit of this code, with a + where it has uncommitted changes; None outside git."""
+    """The commit of this code, with a + where it has uncommitted changes.
+
+    None where git does not keep it, as when it is installed within another repository.
+    """
+    here = Path(__file__)
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"],  # noqa: S607 - whichever git there is
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        return _git(here.parent, "describe", "--always", "--dirty=+") or None
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip() or None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - only what stands in this file
+        ["git", *arguments],  # noqa: S607 - whichever git there is
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _processor_model(told: Path = Path("/proc/cpuinfo")) -> str | None:
+    try:
+        lines = told.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or None
+
+
+def _memory_bytes() -> int | None:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, others not the names
+        return None
+    return size if size > 0 else None
 
 
 def _compared(query: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rag import plots
+from rag.abstention import why_not_measured
 from rag.compare import is_better, notes
 from rag.errors import InvalidRequest
 from rag.report import Report, best
@@ -31,6 +32,7 @@ PAGES = Environment(
 )
 PAGES.globals["style"] = Markup(STYLE)  # noqa: S704 - our own files, which hold no `<`
 PAGES.globals |= {"plots": plots, "best": best, "is_better": is_better, "notes": notes}
+PAGES.globals["why_not_measured"] = why_not_measured
 
 INDEX_TOLD = ("encoder_name", "passage_tokens", "chunker", "normaliser", "dimension", "published")
 """Entries of an index's manifest that people ask for, the first of all."""

@@ -92,6 +92,11 @@ class EvaluationSet:
     asked_at: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """All that is asked, by id: the queries, and the unanswerable questions of an own set."""
+        return {question.id: question.text for question in self.questions} or self.queries
+
+    @property
     def sha256(self) -> str:
         """Hex digest of what is asked, when, and what is right; equal digests, comparable
         figures."""
@@ -203,8 +208,10 @@ def read_questions(file: Path, where: Where = NOWHERE) -> list[SetQuestion]:
             question = _question(fields)
             if question.id in questions:
                 raise ValueError(f"the id {question.id} is another's too")
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequest("set", f"{file}:{at} is not a question: {error!r}") from None
+        except KeyError as error:
+            raise InvalidRequest("set", f"{file}:{at} lacks the field {error}") from None
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest("set", f"{file}:{at} is not a question: {error}") from None
         questions[question.id] = question
     if not questions:
         raise _none_chosen(file, where) if where else InvalidRequest("set", f"{file} is empty")
@@ -287,6 +294,8 @@ def _iso(told: str) -> str:
 
 
 def _question(fields: dict[str, Any]) -> SetQuestion:
+    if fields.get("type") == QuestionType.UNANSWERABLE:
+        fields = {"answers": [], "evidence": []} | fields
     if not all(isinstance(spellings, list) for spellings in fields["answers"]):
         raise TypeError("each of the answers is a list of spellings")
     question = SetQuestion(

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from rag.abstention import why_not_measured
 from rag.compare import AUROC, BETTER, SIGNIFICANT, WORSE, notes
 from rag.report import Report, best
 from rag.show import err, out, pairs, size
@@ -161,9 +162,16 @@ def _answers(answers: Mapping[str, Any]) -> None:
 def _abstention(report: Report) -> None:
     abstention = report["abstention"]
     if abstention is None:
-        out.print("Abstention: not measured, since answers have no confidence yet.\n")
+        out.print(f"Abstention: not measured, since {why_not_measured(report)}.\n")
         return
     correctness, asked = abstention["correctness"], abstention["questions"]
+    ways = {"as_asked": "unanswerable as asked", "left_out": "with the answer left out"}
+    withheld = [
+        f"{found['withheld']} of {found['questions']} {told}"
+        for way, told in ways.items()
+        if (found := abstention["not_answerable"][way])["questions"]
+    ]
+    unknown = abstention["without_confidence"]
     table = _table("Does confidence tell?", "", "AUROC", "coverage at precision .95")
     names = {"the archive holds the answer": abstention, "the best citation is right": correctness}
     for name, found in names.items():
@@ -171,11 +179,11 @@ def _abstention(report: Report) -> None:
     out.print(table, "")
     out.print(
         f"Of {asked['answerable']} questions as they are {_cell(abstention['answered'])} were "
-        f"answered; of {asked['not_answerable']} without an answer\n"
-        f"{_cell(abstention['withheld'])} were withheld, at a threshold of "
-        f"{report['confidence_model']['threshold']}. Expected calibration error "
-        f"{_cell(correctness['expected_calibration_error'])}, Brier score "
-        f"{_cell(correctness['brier'])}.\n"
+        f"answered, at a threshold of {report['confidence_model']['threshold']}.\n"
+        f"Withheld: {', '.join(withheld)}.\n"
+        + (f"Without a confidence, and not among these: {unknown}.\n" if unknown else "")
+        + f"Expected calibration error {_cell(correctness['expected_calibration_error'])}, "
+        f"Brier score {_cell(correctness['brier'])}.\n"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,12 @@ from rag.abstention import (
     known_confidences,
     reliability,
     risk_coverage,
+    why_not_measured,
 )
 from rag.searcher import Searcher
 from rag.sets import EvaluationSet
-from tests.evaluated import ARTICLES, evaluated, own_set
+from rag.types import Answer
+from tests.evaluated import ARTICLES, SureSearcher, evaluated, own_set
 
 answers = st.lists(
     st.tuples(st.sampled_from([n / 8 for n in range(9)]), st.booleans()), max_size=40
@@ -229,3 +233,63 @@ def test_a_query_judged_on_nothing_right_says_nothing_of_abstention(tmp_path: Pa
     assert report["per_query"]["unjudged"]["stages"]["fused"] == [0, 0, 0, 0, 0]
     assert not any("unjudged" in known for known in known_confidences(report).values())
     assert "unjudged" not in {each["id"] for each in report["failures"]}
+
+
+class Unsure(SureSearcher):
+    """Has no confidence in one question as it is, nor in another without its articles."""
+
+    def ask(self, question: str, **options: Any) -> Answer:
+        answer = super().ask(question, **options)
+        lost = "harbour" in question or ("minister" in question and "filters" in options)
+        return replace(answer, confidence=None) if lost else answer
+
+
+def test_a_question_without_a_confidence_is_left_out_and_counted(tmp_path: Path) -> None:
+    report = evaluated(tmp_path, kind=Unsure).report
+    found = report["abstention"]
+    assert found["without_confidence"] == 2
+    assert found["questions"] == {"answerable": 1, "not_answerable": 2}
+    known = known_confidences(report)
+    assert [sorted(known[way]) for way in WAYS] == [["attack"], ["attack", "none"]]
+    assert report["confidence_model"] is not None
+
+
+def test_where_nothing_is_found_an_answer_is_surely_none(tmp_path: Path) -> None:
+    class Found(SureSearcher):
+        def ask(self, question: str, **options: Any) -> Answer:
+            answer = super().ask(question, **options)
+            return replace(answer, citations=(), confidence=None, answered=False)
+
+    class FoundAsAsked(Found):
+        def ask(self, question: str, **options: Any) -> Answer:
+            if "filters" in options:
+                return super().ask(question, **options)
+            return SureSearcher.ask(self, question, **options)
+
+    report = evaluated(tmp_path / "asked", kind=FoundAsAsked).report
+    assert report["abstention"]["without_confidence"] == 0
+    assert report["per_query"]["attack"]["confidence_without"] == 0
+    nothing = evaluated(tmp_path / "nothing", kind=Found).report
+    assert nothing["abstention"] is None
+    assert why_not_measured(nothing) == "nothing was found"
+
+
+def test_without_a_question_that_is_sure_both_ways_nothing_is_told(tmp_path: Path) -> None:
+    class Late(SureSearcher):
+        def ask(self, question: str, **options: Any) -> Answer:
+            answer = super().ask(question, **options)
+            return replace(answer, confidence=None) if "filters" in options else answer
+
+    own = own_set()
+    asked = EvaluationSet("beir", [], own.queries, own.qrels)
+    report = evaluated(tmp_path, asked, kind=Late).report
+    assert (report["abstention"], report["confidence_model"]) == (None, None)
+
+
+def test_what_was_withheld_is_told_of_each_way_of_having_no_answer(tmp_path: Path) -> None:
+    found = evaluated(tmp_path).report["abstention"]
+    ways = found["not_answerable"]
+    assert ways["as_asked"] == {"questions": 1, "withheld": 1}
+    assert ways["left_out"]["questions"] == 3
+    withheld = sum(each["withheld"] for each in ways.values())
+    assert found["withheld"] == pytest.approx(withheld / 4)

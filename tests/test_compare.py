@@ -7,9 +7,18 @@ from typing import Any
 
 import pytest
 
-from rag.compare import columns, comparison, is_better, notes, require_comparable
+from rag.compare import (
+    columns,
+    comparison,
+    is_better,
+    not_gated,
+    notes,
+    require_comparable,
+    require_measures,
+)
 from rag.errors import InvalidRequest
-from tests.evaluated import evaluated
+from rag.sets import EvaluationSet
+from tests.evaluated import evaluated, own_set
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +162,9 @@ def test_a_report_from_before_confidences_were_kept_is_still_read(report: dict[s
     assert found["abstention"] is None
     assert found["not_compared"] == ["AUROC"]
     assert found["confidence_model_changed"] is None
-    assert notes(found) == ["Not compared, since only one of the reports has it: AUROC."]
+    (note,) = notes(found)
+    assert note.startswith("Not compared, ")
+    assert note.endswith(": AUROC.")
 
 
 def test_another_confidence_model_is_named(report: dict[str, Any]) -> None:
@@ -183,7 +194,7 @@ def test_a_measure_that_only_one_report_has_is_named(report: dict[str, Any]) -> 
         each.get("answer", {}).pop("answered", None)
     found = comparison(report, before)
     assert found["not_compared"] == ["answered"]
-    assert "only one of the reports has it: answered." in notes(found)[0]
+    assert notes(found)[0].endswith(": answered.")
     for each in before["per_query"].values():
         each.setdefault("answer", {})["of another version"] = 1.0
     assert comparison(report, before)["not_compared"] == ["answered", "of another version"]
@@ -194,10 +205,78 @@ def test_another_set_other_judgements_and_other_queries_are_refused(
     report: dict[str, Any],
 ) -> None:
     with pytest.raises(InvalidRequest, match="is on own, not on scifact"):
-        require_comparable(report, "scifact", report["set_sha256"])
+        require_comparable(report, "scifact", report["set_sha256"], report["per_query"])
     with pytest.raises(InvalidRequest, match="other questions, days of asking or judgements"):
-        require_comparable(report, "own", "0" * 64)
+        require_comparable(report, "own", "0" * 64, report["per_query"])
     before = copy.deepcopy(report)
     del before["per_query"]["attack"]
     with pytest.raises(InvalidRequest, match="has the query attack"):
         comparison(report, before)
+
+
+def test_a_measure_of_other_questions_is_not_compared(report: dict[str, Any]) -> None:
+    before = copy.deepcopy(report)
+    del before["per_query"]["attack"]["answer"]["answered"]
+    del before["per_query"]["who-blamed"]["confidence_without"]
+    report["comparison"] = comparison(report, before)
+    assert report["comparison"]["not_compared"] == ["AUROC", "answered"]
+    assert report["comparison"]["abstention"] is None
+    assert "answered" not in report["comparison"]["measures"]
+    assert not_gated(report) == ["AUROC", "answered"]
+
+
+def test_a_gate_minds_lost_confidences_but_not_measures_of_another_version(
+    report: dict[str, Any],
+) -> None:
+    before = copy.deepcopy(report)
+    before["per_query"]["none"]["answer"]["of another version"] = 1.0
+    report["comparison"] = comparison(report, before)
+    assert report["comparison"]["not_compared"] == ["of another version"]
+    assert not_gated(report) == []
+    for each in report["per_query"].values():
+        each["confidence"] = None
+    report["comparison"] = comparison(report, before)
+    assert not_gated(report) == ["AUROC"]
+
+
+def test_quotes_of_which_one_report_has_none_are_not_compared(report: dict[str, Any]) -> None:
+    before = copy.deepcopy(report)
+    assert comparison(report, before)["median_quote_characters"] is not None
+    before["answers"]["median_quote_characters"] = None  # as where nothing was found
+    assert comparison(report, before)["median_quote_characters"] is None
+    assert comparison(before, report)["median_quote_characters"] is None
+
+
+def test_a_gate_needs_every_measure_of_every_question(report: dict[str, Any]) -> None:
+    asked = own_set()
+    require_measures(report, asked, has_confidence=True)
+
+    def missing(before: dict[str, Any], has_confidence: bool = True) -> str:
+        with pytest.raises(InvalidRequest) as raised:
+            require_measures(before, asked, has_confidence=has_confidence)
+        assert raised.value.field == "fail-on-loss"
+        return raised.value.problem
+
+    other = report | {"stage": "another"}
+    assert "compared by nDCG@10, RR@10, R@10, R@100, Success@1;" in missing(other)
+    fewer = report | {"measures": report["measures"][:4]}
+    assert "compared by Success@1;" in missing(fewer)
+    partly = copy.deepcopy(report)
+    del partly["per_query"]["attack"]["answer"]["evidence@1"]
+    del partly["per_query"]["none"]["answer"]
+    assert "compared by evidence@1, withheld;" in missing(partly)
+    unsure = copy.deepcopy(report)
+    for each in unsure["per_query"].values():
+        each.pop("confidence")
+    assert "compared by AUROC;" in missing(unsure)
+    require_measures(unsure, asked, has_confidence=False)
+
+
+def test_a_gate_on_a_collection_needs_no_measure_of_answers(report: dict[str, Any]) -> None:
+    queries = {name: each for name, each in report["per_query"].items() if "stages" in each}
+    before = {
+        **report,
+        "per_query": {name: {"stages": queries[name]["stages"]} for name in queries},
+    }
+    own = own_set()
+    require_measures(before, EvaluationSet("b", [], own.queries, own.qrels), has_confidence=False)

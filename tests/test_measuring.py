@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rag import tables
+from rag.errors import InvalidRequest
 from rag.evaluate import DEFAULT_STAGE, STAGES
 from tests.called import Called
 
@@ -176,5 +177,99 @@ def test_eval_tells_its_errors_as_json_where_json_is_asked_for(rag: Any, tmp_pat
 def test_eval_prints_what_to_look_at(rag: Any, tmp_path: Path) -> None:
     called = rag("eval", str(beir(tmp_path / "tiny")))
     assert "tiny: 2 questions" in called.out
-    assert "answers have no confidence yet" in called.out
+    assert "no answer has a confidence" in called.out
     assert tables.BEST not in called.out
+
+
+@pytest.fixture
+def question_set(tmp_path: Path) -> Path:
+    """Questions of two articles, of which the archive of `story` holds one."""
+    questions = [
+        {
+            "id": name,
+            "type": "who",
+            "question": "who warned that fighting may spill over",
+            "answers": [["Ada Berg"]],
+            "evidence": [{"article": article, "quote": "The envoy Ada Berg warned"}],
+        }
+        for name, article in (("held", "story"), ("lost", "other"))
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("\n".join(map(json.dumps, questions)), encoding="utf-8")
+    return file
+
+
+def test_eval_warns_of_judged_articles_that_the_archive_lacks(
+    rag: Any, question_set: Path, tmp_path: Path
+) -> None:
+    about = tmp_path / "about.jsonl"
+    about.write_text(json.dumps({"id": "story", "title": "Envoy", "text": "She warned."}))
+    mine = str(tmp_path / "mine")
+    assert "none of the 2 articles" in refused(rag("eval", str(question_set), "--index", mine))
+    rag("add", str(about), "--index", mine)
+    called = rag("eval", str(question_set), "--index", mine, "--json")
+    assert called.code == 0
+    assert "holds 1 of the 2 articles" in called.err
+    assert called.json["queries"] == 2
+    whole = rag("eval", str(beir(tmp_path / "tiny")))
+    assert "Warning" not in whole.err
+
+
+def test_eval_refuses_a_gate_that_could_not_tell_before_it_measures(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, baseline = str(beir(tmp_path / "tiny")), tmp_path / "baseline.json"
+    rag("eval", folder, "--write-baseline", str(baseline))
+    report = json.loads(baseline.read_text(encoding="utf-8"))
+    report["measures"] = report["measures"][:1]
+    for each in report["per_query"].values():
+        each["stages"] = {stage: values[:1] for stage, values in each["stages"].items()}
+    baseline.write_text(json.dumps(report), encoding="utf-8")
+    plain = rag("eval", folder, "--compare", str(baseline), "--json")
+    assert plain.code == 0
+    assert plain.json["comparison"]["not_compared"] == ["R@10", "R@100", "RR@10", "Success@1"]
+    monkeypatch.setattr("rag.evaluate.evaluate", None)
+    err = refused(rag("eval", folder, "--compare", str(baseline), "--fail-on-loss"))
+    assert "cannot be compared by RR@10, R@10, R@100, Success@1" in err
+
+
+def test_eval_does_not_pass_what_it_could_not_compare(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, baseline = str(beir(tmp_path / "tiny")), str(tmp_path / "baseline.json")
+    rag("eval", folder, "--write-baseline", baseline)
+    monkeypatch.setattr("rag.compare.not_gated", lambda _: ["AUROC"])
+    called = rag("eval", folder, "--compare", baseline, "--fail-on-loss", "--json")
+    assert called.code == 1
+    assert "a loss cannot be ruled out: AUROC." in called.err
+    assert called.json["comparison"]["significant_losses"] == []
+
+
+def test_eval_refuses_a_damaged_report_before_it_measures(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, baseline = str(beir(tmp_path / "tiny")), tmp_path / "baseline.json"
+    rag("eval", folder, "--write-baseline", str(baseline))
+    report = json.loads(baseline.read_text(encoding="utf-8"))
+    report["per_query"]["q1"] = "text"
+    baseline.write_text(json.dumps(report), encoding="utf-8")
+    monkeypatch.setattr("rag.evaluate.evaluate", None)
+    err = refused(rag("eval", folder, "--compare", str(baseline)))
+    assert "baseline.json: per_query.q1: " in err
+
+
+def test_eval_writes_what_it_measured_even_where_it_cannot_be_compared(
+    rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, baseline = str(beir(tmp_path / "tiny")), str(tmp_path / "baseline.json")
+    rag("eval", folder, "--write-baseline", baseline)
+
+    def impossible(*_: object) -> None:
+        raise InvalidRequest("compare", "it cannot be")
+
+    monkeypatch.setattr("rag.compare.comparison", impossible)
+    out = tmp_path / "report.json"
+    called = rag("eval", folder, "--compare", baseline, "--out", str(out))
+    assert called.code == 2
+    assert "it cannot be" in called.err
+    assert json.loads(out.read_text(encoding="utf-8"))["queries"] == 2

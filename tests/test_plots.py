@@ -83,9 +83,23 @@ def test_confidences_stand_on_both_sides_of_the_line(report: dict[str, Any]) -> 
     threshold = report["confidence_model"]["threshold"]
     assert found.threshold == found.across.place(threshold)
     for each in upwards:
-        assert each.y + each.height == pytest.approx(found.middle, abs=0.02)
+        assert each.y + each.height == pytest.approx(found.up.start, abs=0.02)
     for each in downwards:
-        assert each.y == pytest.approx(found.middle, abs=0.02)
+        assert each.y == pytest.approx(found.down.start, abs=0.02)
+
+
+def test_a_column_reaches_its_count_on_a_scale_of_whole_questions(report: dict[str, Any]) -> None:
+    found = plots.confidences(report)
+    assert found.up.start == found.down.start
+    for axis in (found.up, found.down):
+        assert [tick.label for tick in axis.ticks] == ["0", "1", "2", "3", "4", "5"]
+    for each in found.columns:
+        count = int(each.told.split()[0])
+        end, axis = (each.y, found.up) if each.there else (each.y + each.height, found.down)
+        assert end == pytest.approx(axis.place(count), abs=0.02)
+    queries = {f"q{n}": {"confidence": 0.5, "confidence_without": 0.1} for n in range(40)}
+    many = plots.confidences(report | {"per_query": queries})
+    assert [tick.label for tick in many.up.ticks] == ["0", "10", "20", "30", "40"]
 
 
 def test_each_step_begins_where_the_one_before_it_ends() -> None:

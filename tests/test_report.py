@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag import report as reports
 from rag.abstention import known_confidences
-from rag.compare import comparison, require_comparable
+from rag.compare import comparison, require_comparable, require_measures
 from rag.errors import InvalidRequest
-from rag.report import best, is_folder, read_report, report_file, write_baseline, write_report
+from rag.evaluate import DEFAULT_STAGE
+from rag.report import (
+    best,
+    commit,
+    is_folder,
+    machine,
+    read_report,
+    report_file,
+    write_baseline,
+    write_report,
+)
 from rag.sets import open_set
 from tests.evaluated import evaluated
 
@@ -72,6 +85,94 @@ def test_a_report_of_another_format_is_refused(report: dict[str, Any], tmp_path:
         read_report(tmp_path / "report.json")
 
 
+DAMAGES: list[tuple[tuple[str | int, ...], Any, str]] = [
+    (("per_query",), [], "per_query: "),
+    (("per_query", "none"), "text", "per_query.none: "),
+    (("per_query", "none"), {}, "per_query.none: no figures"),
+    (("per_query", "none", "answer"), {}, "per_query.none.answer: "),
+    (("per_query", "none", "answer"), None, "per_query.none.answer: "),
+    (("per_query", "none", "answer", "withheld"), "1", "per_query.none.answer.withheld: "),
+    (("per_query", "none", "confidence"), 2, "per_query.none.confidence: "),
+    (("per_query", "attack", "stages"), {}, ""),
+    (("per_query", "attack", "stages", DEFAULT_STAGE), [1.0], f"a value of {DEFAULT_STAGE}"),
+    (("per_query", "attack", "stages", DEFAULT_STAGE, 0), None, f"stages.{DEFAULT_STAGE}.0: "),
+    (("per_query", "attack", "stages", DEFAULT_STAGE, 0), float("nan"), "finite number"),
+    (("stage",), "another", "per_query.who-harbour.stages has not a value of another"),
+    (("measures",), ["nDCG@10"], "for each measure"),
+    (("answers",), {}, "answers.median_quote_characters: "),
+    (("answers",), None, "answers: "),
+    (("answers", "median_quote_characters"), None, ""),
+    (("confidence_model",), "text", "confidence_model: "),
+    (("confidence_model",), None, ""),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "problem"), DAMAGES)
+def test_what_a_damaged_report_lacks_is_named_when_it_is_read(
+    place: tuple[str | int, ...],
+    value: Any,
+    problem: str,
+    report: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """What is no damage, without a problem, compares."""
+    file = tmp_path / "damaged.json"
+    write_baseline(report, file)
+    damaged: Any = json.loads(file.read_text(encoding="utf-8"))
+    part = damaged
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    file.write_text(json.dumps(damaged), encoding="utf-8")
+    if not problem:
+        assert comparison(report, read_report(file))["measures"]
+        return
+    with pytest.raises(InvalidRequest) as raised:
+        read_report(file)
+    assert "damaged.json: " in raised.value.problem
+    assert problem in raised.value.problem
+
+
+def test_the_commit_is_of_the_repository_that_keeps_this_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    installed = tmp_path / "site" / "rag" / "report.py"
+    installed.parent.mkdir(parents=True)
+    shutil.copy(reports.__file__, installed)
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "of something else")
+    monkeypatch.setattr(reports, "__file__", str(installed))
+    assert commit() is None
+    git("add", ".")
+    git("commit", "-q", "-m", "of this code")
+    kept = commit()
+    assert kept
+    installed.write_text("", encoding="utf-8")
+    assert commit() == f"{kept}+"
+
+
+def test_the_machine_is_told_as_far_as_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nmodel name\t: Example 9000\n", encoding="utf-8")
+    monkeypatch.setattr("platform.processor", lambda: "of the platform")
+    assert reports._processor_model(told) == "Example 9000"
+    assert reports._processor_model(tmp_path / "none") == "of the platform"
+    monkeypatch.setattr("platform.processor", lambda: "")
+    assert reports._processor_model(tmp_path / "none") is None
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 1000)
+    assert machine()["memory_bytes"] == 4_096_000
+    monkeypatch.setattr(os, "sysconf", lambda name: -1 if name == "SC_PHYS_PAGES" else 4096)
+    assert machine()["memory_bytes"] is None
+    monkeypatch.delattr(os, "sysconf")
+    assert machine()["memory_bytes"] is None
+
+
 def test_into_a_folder_a_report_is_named_by_set_and_commit(tmp_path: Path) -> None:
     report = {"set": "squad2-dev,answerable=true", "commit": "abc1234+"}
     name = "squad2-dev,answerable=true-abc1234+.json"
@@ -100,7 +201,8 @@ def test_the_committed_baseline_is_of_the_committed_questions() -> None:
     own = Path(__file__).parents[1] / "eval"
     opened = open_set(own / "questions.jsonl", None, max_text_bytes=1)
     baseline = read_report(own / "baseline.json")
-    require_comparable(baseline, opened.name, opened.sha256)
+    require_comparable(baseline, opened.name, opened.sha256, opened.texts)
+    require_measures(baseline, opened, has_confidence=True)
     assert baseline["per_query"].keys() == {each.id for each in opened.questions}
     known = known_confidences(baseline)
     assert known["answerable"].keys() == opened.queries.keys()

@@ -97,7 +97,31 @@ def test_the_page_tells_how_confidence_changed(report: dict[str, Any]) -> None:
     (then, now) = found["abstention"]["changed"][0]["measures"]["not_answerable"]
     assert then > now
     assert f'<span class="better">not answerable {then:.2f} → {now:.2f}</span>' in html
-    assert "only one of the reports has it: of another version." in said
+    assert "both have it of the same questions: of another version." in said
+
+
+def test_the_page_tells_apart_what_was_withheld(report: dict[str, Any]) -> None:
+    said = " ".join(Read(page(report)).said.split())
+    left_out = report["abstention"]["not_answerable"]["left_out"]["withheld"]
+    assert f"Withheld: 1 of 1 unanswerable as asked, {left_out} of 3 with the answer" in said
+    found = copy.deepcopy(report)
+    found["abstention"]["without_confidence"] = 7
+    assert "Without a confidence" not in said
+    assert "Without a confidence, and not among these: 7." in Read(page(found)).said
+
+
+def test_the_page_counts_confidences_on_a_scale(report: dict[str, Any]) -> None:
+    html = page(report)
+    plot = html[html.index("<h3>Confidences</h3>") :]
+    labels = re.findall(r'<text class="end"[^>]*>(\d+)</text>', plot[: plot.index("</svg>")])
+    assert labels == ["0", "1", "2", "3", "4", "5"] * 2
+
+
+def test_the_page_tells_the_machine(report: dict[str, Any]) -> None:
+    machine = {"processor_model": None, "memory_bytes": 4_096_000}
+    html = page(report | {"machine": machine})
+    assert "<dt>processor model</dt><dd>unknown</dd>" in html
+    assert "<dt>memory bytes</dt><dd>4,096,000</dd>" in html
 
 
 def test_no_text_becomes_markup(report: dict[str, Any]) -> None:
@@ -137,7 +161,7 @@ def test_a_report_without_answers_confidence_or_failures(tmp_path: Path) -> None
     asked = EvaluationSet("beir", [], one, {"who-harbour": {"harbour": 1}})
     report = evaluated(tmp_path, asked, kind=Searcher).report
     said = Read(page(report)).said
-    assert "Answers have no confidence yet" in said
+    assert "no answer has a confidence" in said
     assert "There is none." in said
     assert "Compared with" not in said
     assert "evidence first" not in said

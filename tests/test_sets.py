@@ -384,7 +384,13 @@ def test_a_broken_question_is_named(changed: dict[str, Any], tmp_path: Path) -> 
 def test_a_question_that_lacks_a_field_is_named(field: str, tmp_path: Path) -> None:
     lacking = {key: value for key, value in QUESTION.items() if key != field}
     file = write(tmp_path / "own.jsonl", QUESTION | {"id": "first"}, lacking)
-    assert "own.jsonl:2" in refusal(lambda: read_questions(file))
+    assert f"own.jsonl:2 lacks the field '{field}'" in refusal(lambda: read_questions(file))
+
+
+def test_an_unanswerable_question_needs_neither_answers_nor_evidence(tmp_path: Path) -> None:
+    lines = {"id": "two", "type": "unanswerable", "question": "who"}
+    file = write(tmp_path / "own.jsonl", lines)
+    assert read_questions(file) == [SetQuestion("two", QuestionType.UNANSWERABLE, "who", (), ())]
 
 
 @pytest.mark.parametrize("given", ["2025-11-23", "2025/11/23"])

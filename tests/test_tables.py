@@ -35,6 +35,9 @@ def test_the_tables_fit_a_terminal_and_hold_the_figures(
     assert "Unanswerable questions withheld: 1 of 1." in said
     assert "+0.0000" in said
     assert "at a threshold of 0.5" in said
+    left_out = report["abstention"]["not_answerable"]["left_out"]["withheld"]
+    assert f"Withheld: 1 of 1 unanswerable as asked, {left_out} of 3 with the answer" in said
+    assert "Without a confidence" not in said
     (right,) = [line for line in said.splitlines() if line.startswith("all ")]
     parts = report["answers"]["all"]
     assert right.split()[-2:] == [f"{parts[f'answered_{how}']:.3f}" for how in ("right", "wrong")]
@@ -46,7 +49,29 @@ def test_without_confidence_the_tables_say_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables.report(evaluated(tmp_path, kind=Searcher).report)
-    assert "answers have no confidence yet" in capsys.readouterr().out
+    assert "no answer has a confidence" in capsys.readouterr().out
+
+
+def test_only_what_was_asked_is_told_of_what_was_withheld(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = {"questions": 0, "withheld": 0}
+    ways = report["abstention"]["not_answerable"] | {"as_asked": none}
+    abstention = report["abstention"] | {"not_answerable": ways, "without_confidence": 7}
+    tables.report(report | {"abstention": abstention})
+    said = capsys.readouterr().out
+    assert "as asked" not in said
+    assert "of 3 with the answer left out." in said
+    assert "Without a confidence, and not among these: 7." in said
+
+
+def test_quotes_that_only_one_report_has_are_not_told(
+    report: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = copy.deepcopy(report)
+    before["answers"]["median_quote_characters"] = None
+    tables.report(report | {"comparison": comparison(report, before)})
+    assert "Median characters" not in capsys.readouterr().out
 
 
 def test_a_significant_loss_is_named_with_its_questions_on_standard_error(

@@ -30,7 +30,7 @@ from scipy.optimize import minimize
 
 from rag.abstention import auroc
 from rag.archive import Archive
-from rag.confidence import Signals, signals
+from rag.confidence import Signals, cues_met, signals
 from rag.encode import load_encoder
 from rag.evidence import Sentence
 from rag.ingest import ingest
@@ -53,6 +53,9 @@ PROJECTION = Path(__file__).parent.parent / "rag" / "projection.npz"
 SIGNALS = ("covered", "said", "meaning", "kinds", "asked")
 
 PENALTY = 1e-3
+
+ARTICLES = (1, 2, 4, 6, 8, 12, 20, 40, 100, 400)
+"""Sizes of the small archives that confidence is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -207,22 +210,52 @@ def _report(name: str, sure: Column, unseen: Sequence[tuple[Signals, bool, bool]
 
 
 def _labelled(collection: Collection, half: int) -> Iterator[tuple[Signals, bool, bool]]:
-    """Signals of the first quote, whether it answers, and whether an answer was there."""
+    """Signals of the first quote, whether it answers, and whether an answer was there.
+
+    Each question is asked of all articles and of a few, with what answers it and without. Among
+    the few are some that are near the question: a small archive is about few things.
+    """
+    random = np.random.default_rng(half)
+    with collection.searcher.archive.snapshot() as snapshot:
+        every = [head.id for head in snapshot.heads(limit=snapshot.counts()[0])]
     for query_id in collection.queries(half):
+        relevant = collection.relevant(query_id)
+        without = Filters(exclude_article_id=tuple(relevant))
+        near = _nearest(collection, query_id, without)
+        few = [each for each in random.choice(every, ARTICLES[-1]) if each not in relevant]
         for there in (True, False):
-            without = Filters(exclude_article_id=tuple(collection.relevant(query_id)))
-            ranking = _ranked(collection, query_id, Filters() if there else without)
-            with collection.searcher.archive.snapshot() as snapshot:
-                found = signals(snapshot, ranking)
-            if found is None:
-                continue
-            read = ranking.read[int(ranking.order[0])]
-            if read.quoted is None:
-                continue
-            start, end = read.quoted
-            base = read.passage.span.start
-            span = (start, end, read.passage.text[start - base : end - base])
-            yield found, there and collection.answers(query_id, read.article.id, *span), there
+            beside = near[: int(random.integers(3) if there else random.integers(1, 3))]
+            number = int(random.choice(ARTICLES))
+            some = [*beside, *few][: number - 1] if there else [*beside, *few][:number]
+            answering = [str(random.choice(relevant))] if there else []
+            small = Filters(article_id=(*some, *answering))
+            for filters in (Filters() if there else without, small):
+                yield from _signalled(collection, query_id, filters, there)
+
+
+def _nearest(collection: Collection, query_id: str, filters: Filters) -> list[str]:
+    """Ids of the two best articles."""
+    ranking = _ranked(collection, query_id, filters)
+    numbers = list(dict.fromkeys(ranking.articles[ranking.order].tolist()))[:2]
+    with collection.searcher.archive.snapshot() as snapshot:
+        ids = snapshot.article_ids(numbers)
+    return [ids[number] for number in numbers]
+
+
+def _signalled(
+    collection: Collection, query_id: str, filters: Filters, there: bool
+) -> Iterator[tuple[Signals, bool, bool]]:
+    ranking = _ranked(collection, query_id, filters)
+    with collection.searcher.archive.snapshot() as snapshot:
+        found = signals(snapshot, ranking)
+        if found is None or not cues_met(snapshot, ranking):
+            return
+    read = ranking.read[int(ranking.order[0])]
+    if read.quoted is not None:
+        start, end = read.quoted
+        base = read.passage.span.start
+        span = (start, end, read.passage.text[start - base : end - base])
+        yield found, there and collection.answers(query_id, read.article.id, *span), there
 
 
 def fit_projection(collections: Mapping[str, Collection]) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
-from rag.confidence import THRESHOLD, confidence, signals
+from rag.confidence import THRESHOLD, sure
 from rag.errors import InvalidRequest
 from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
@@ -227,8 +227,8 @@ class Searcher:
         """None where nothing is found, and for signals that the model of it was not fitted to."""
         if self._encoder.name != DEFAULT_MODEL:
             return None
-        found = signals(snapshot, ranking)
-        return None if found is None else round(confidence(found), 4)
+        found = sure(snapshot, ranking)
+        return None if found is None else round(found, 4)
 
     def _today(self) -> str:
         return self._day or datetime.now(UTC).date().isoformat()

@@ -34,7 +34,7 @@ def test_the_tables_fit_a_terminal_and_hold_the_figures(
     assert f"{report['abstention']['auroc']:.3f}" in said
     assert "Unanswerable questions withheld: 1 of 1." in said
     assert "+0.0000" in said
-    assert "at a threshold of 0.5" in said
+    assert "at a threshold of 0.45" in said
     left_out = report["abstention"]["not_answerable"]["left_out"]["withheld"]
     assert f"Withheld: 1 of 1 unanswerable as asked, {left_out} of 3 with the answer" in said
     assert "Without a confidence" not in said

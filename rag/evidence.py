@@ -1,8 +1,8 @@
 """Which sentences of a passage answer the question, and what each has to say for it.
 
-Four things are looked at, each explainable: the question's words that the sentence or the title
-covers, the meaning of its words against that of the whole question, the kinds of answer asked for
-that it holds and the question does not, and the fit of the question word itself ("who", "when").
+Five things are looked at, each explainable: the question's words that the sentence says, or it and
+the title together, the meaning of its words against that of the whole question, the kinds of answer
+asked for that it holds and the question does not, and the fit of the question word itself ("who").
 Their weights were fitted by `eval/fit.py` on questions whose answering sentence is known.
 """
 
@@ -31,10 +31,11 @@ ALSO_PART = 0.5
 QUOTE_SENTENCES = 3
 """The longest quote."""
 
-AS_WELL, TOGETHER = 0.3, 0.1
+AS_WELL, TOGETHER = 0.3, 0.003
 """How probable, beside the best sentence, a neighbour must be to be quoted with it; the second for
-one that holds a kind of answer which the others lack. On SQuAD a quote of one sentence holds the
-answer for .804, with the first at .3 for .833, in 1.2 sentences."""
+one that holds a kind of answer which the others lack, as for "who resigned and when". On SQuAD a
+quote of one sentence holds the answer for .804, with the first at .3 for .833, in 1.2 sentences.
+The second may be so low: from .1 to .003 quotes get no longer there (mean 210 characters)."""
 
 LEADING_WORDS = 3
 """A question without its mark has its question word among so many first ones: "in which city"."""

@@ -89,7 +89,11 @@ def _options() -> onnxruntime.SessionOptions:
 def _threads() -> int:
     """As many as the process has cores, or as the environment says."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
+    if given.isdecimal() and int(given):
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _fitting(texts: Sequence[Tokenised]) -> int:

@@ -404,7 +404,7 @@ def test_a_neighbour_with_what_is_lacking_is_quoted_before_one_without() -> None
     person, date = frozenset({Kind.PERSON}), frozenset({Kind.DATE})
     # How far apart two sentences may be is measured; one of such distances tells the kinds apart.
     told = []
-    for apart in np.linspace(0, 1, 201):
+    for apart in np.linspace(0, 3, 601):
         scores = (0.0, float(apart), 0.0)
         same = best_run(numbered(3), ranked(*scores, holds={0: person, 1: person}))
         other = best_run(numbered(3), ranked(*scores, holds={0: date, 1: person}))

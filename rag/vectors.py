@@ -47,9 +47,13 @@ PROPOSALS_A_HIT = 5
 so many. Of a million passages 1000 hold .998 of the best 200, and all of the best 10."""
 
 
-# One question is one thread's work. With two, a search of 40,000 vectors took 5.6 ms and with one
-# 2.5 ms, on two idle cores; where others are at work the second thread costs far more.
-faiss.omp_set_num_threads(1)
+def _alone() -> None:
+    """Have FAISS use this thread alone from now on; each thread has a setting of its own.
+
+    One question is one thread's work. With two, a search of 40,000 vectors took 5.6 ms and with one
+    2.5 ms, on two idle cores; where others are at work the second thread costs far more.
+    """
+    faiss.omp_set_num_threads(1)
 
 
 RECALL_SAMPLE = 200
@@ -142,6 +146,7 @@ class FaissBase:
 
     def search(self, vector: Floats, depth: int, mask: Mask) -> tuple[Numbers, Floats]:
         """See VectorIndex."""
+        _alone()
         passes = mask[self.numbers]
         passing = int(np.count_nonzero(passes))
         if not passing:
@@ -166,6 +171,7 @@ class FaissBase:
         The scores are exact. Where few of the candidates pass, more are taken, and where that
         would be a good part of the base, all.
         """
+        _alone()
         row, least = vector.reshape(1, -1), max(PROPOSALS, PROPOSALS_A_HIT * depth)
         wanted = least
         while self._codes is not None and 4 * wanted < len(self.numbers):

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 from starlette.testclient import TestClient
 
+from rag import serve as serve_module
 from rag.archive import Archive, Outcome
 from rag.config import Settings
 from rag.errors import IndexMismatch, InvalidRequest, ModelNotFound, NotReady, StorageFailed
@@ -244,3 +245,10 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(NotReady, match=f"port {port}.*--port"):
             serve(Settings(index=tmp_path, port=port), encoder=FakeEncoder())
+
+
+def test_an_answer_is_sent_at_once() -> None:
+    # asyncio turns delays off for connections of a listener that names its protocol.
+    with serve_module._listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+        assert listener.getsockname()[0] == "127.0.0.1"

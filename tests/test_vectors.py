@@ -6,6 +6,7 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -469,3 +470,19 @@ def test_a_base_that_cannot_be_written_leaves_the_folder_as_it_was(
         write_base(tmp_path, 2, 8, in_parts(np.arange(1, 3), unit_vectors(2, 8, seed=13)))
     assert [file.name for file in tmp_path.iterdir()] == [record.file]
     assert file_fault(tmp_path, record) is None
+
+
+def test_each_thread_searches_alone(tmp_path: Path) -> None:
+    matrix = np.eye(8, dtype=np.float32)
+    numbers = np.arange(1, 9)
+    record = write_base(tmp_path, 1, 8, [(numbers, matrix)])
+    base, mask = FaissBase(tmp_path, record), np.ones(9, dtype=np.bool_)
+
+    def threads_after(search: Callable[..., object]) -> int:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(faiss.omp_set_num_threads, 2).result()
+            other.submit(search, matrix[0], 2, mask).result()
+            return int(other.submit(faiss.omp_get_max_threads).result())
+
+    assert threads_after(base.search) == 1
+    assert threads_after(base.approximate) == 1

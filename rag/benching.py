@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import typer
 
 from rag import opening
 from rag.errors import InvalidRequest
-from rag.measuring import OWN_ARTICLES, OWN_SET
+from rag.measuring import OWN_ARTICLES, OWN_SET, require_folder
 from rag.options import AsJson, Index
 
 if TYPE_CHECKING:
@@ -65,11 +64,15 @@ def bench(
     from rag.report import write_report
 
     numbers = _numbers("passages", sizes), _numbers("clients", clients)
+    if not numbers[1]:
+        raise InvalidRequest("clients", "name at least one number")
+    if out is not None:
+        require_folder("out", out.parent)
     report = _measured(_workload(workload_set), index, *numbers)
     if out is not None:
         write_report(report, out)
     if as_json:
-        print(json.dumps(report))
+        opening.print_json(report)
     else:
         tables.bench(report)
 

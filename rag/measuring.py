@@ -88,9 +88,9 @@ class Outputs:
         folders = {"out": self.out, "html": self.html, "write-baseline": self.baseline}
         for field, given in folders.items():
             if given is not None:
-                _require_folder(field, Path(given).parent)
+                require_folder(field, Path(given).parent)
         if self.trec is not None:
-            _require_folder("trec", self.trec)
+            require_folder("trec", self.trec)
             require_names(opened.queries)
 
     def write(self, evaluation: Evaluation, opened: EvaluationSet) -> list[Path]:
@@ -114,7 +114,7 @@ class Outputs:
         return written
 
 
-def _require_folder(field: str, folder: Path) -> None:
+def require_folder(field: str, folder: Path) -> None:
     """Raise InvalidRequest unless the folder can be written to, or made."""
     nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):

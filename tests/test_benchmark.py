@@ -180,6 +180,15 @@ def test_sizes_that_are_no_numbers_are_refused(given: str) -> None:
     assert benching._numbers("passages", "") == []
 
 
+def test_what_cannot_be_done_is_said_before_anything_is_measured(rag: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for given in (("--clients", ""), ("--out", str(tmp_path / "file" / "out.json"))):
+        done = rag("bench", *given, "--json")
+        assert done.code == 2
+        assert done.json["error"]["type"] == "InvalidRequest"
+        assert "adding" not in done.err
+
+
 def test_a_folder_that_is_not_empty_is_left_alone(rag: Any, index: Path, tmp_path: Path) -> None:
     before = sorted(index.iterdir())
     done = rag("bench", "--index", str(index), "--json")

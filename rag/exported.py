@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rag.encoder import Shape
-from rag.models import sha256
+from rag.files import sha256, sync
 
 FORMAT = 1
 
@@ -110,12 +110,12 @@ def appearing(folder: Path) -> Iterator[Path]:
         made.mkdir()
         yield made
         for file in made.iterdir():
-            _sync(file)
-        _sync(made)
+            sync(file)
+        sync(made)
         with suppress(FileNotFoundError):
             folder.rename(old)
         made.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def carry(export: Path, folder: Path) -> None:
@@ -131,12 +131,3 @@ def carry(export: Path, folder: Path) -> None:
 
 def _checksum(about: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make what was written to a file, or renamed in a folder, last."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

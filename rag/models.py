@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import ModelNotFound, ModelRefused
+from rag.files import sha256
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
@@ -51,12 +52,6 @@ def locate_model(model: str = DEFAULT_MODEL) -> ModelFiles:
             raise ModelNotFound(model, f"{pickled} is pickled, and has no .safetensors beside it")
     lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return ModelFiles(model, folder, hashlib.sha256(lines.encode()).hexdigest())
-
-
-def sha256(file: Path) -> str:
-    """Hex digest of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _default_folder() -> Path:

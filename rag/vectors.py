@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 
 from rag.errors import StorageFailed
+from rag.files import sha256, sync
 from rag.types import Floats, Mask, Numbers
 
 TAIL_PART = 0.25
@@ -304,7 +305,7 @@ def write_base(
         raise StorageFailed(str(folder), f"the base cannot be written: {error}") from error
     # Named by what it holds: no file of another archive is taken for it.
     file = temporary.replace(folder / f"dense.{generation}.{digest[:12]}.faiss")
-    sync_folder(folder)
+    sync(folder)
     return BaseRecord(file.name, generation, index.ntotal, last, size, digest, quantised)
 
 
@@ -363,17 +364,7 @@ def measured_recall(base: FaissBase, alive: Mask) -> Recall:
 def file_fault(folder: Path, record: BaseRecord) -> str | None:
     """What is wrong with the bytes of a base file, read whole; None if nothing is."""
     try:
-        with (folder / record.file).open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256(folder / record.file)
     except OSError as error:
         return f"{record.file} cannot be read: {error.strerror}"
     return None if digest == record.sha256 else f"{record.file} has changed since it was written"
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

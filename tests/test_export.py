@@ -191,7 +191,7 @@ def test_killed_at_any_time_it_leaves_nothing_that_would_be_used(tmp_path: Path)
     place = tmp_path / "cache" / "export"
     code = (
         "import os, signal, sys; from rag import export, exported\n"
-        "exported._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "exported.sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "export.main(*sys.argv[1:])"
     )
     call = [sys.executable, "-c", code, "tiny", str(folder), "f" * 64, str(place)]

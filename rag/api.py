@@ -1,7 +1,10 @@
-"""The calls over HTTP, JSON in and out. Each runs in a thread, so that none holds up the others."""
+"""The calls over HTTP, JSON in and out. Each runs in a thread, so that none holds up the others;
+questions run a few at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
@@ -14,8 +17,8 @@ from rag.metrics import MEDIA_TYPE as METRICS_TYPE
 from rag.problems import openapi_responses
 from rag.reading import Reading
 from rag.searcher import TOP_K
-from rag.service import Asking, Serving
-from rag.types import ArticleHead, Filters
+from rag.service import Asking, Service, Serving
+from rag.types import ArticleHead
 from rag.wire import (
     ASKED_AT,
     DATE,
@@ -66,10 +69,18 @@ class AskQuery(BaseModel):
     token_budget: TokenBudget | None = None
     asked_at: Text | None = Field(default=None, description=ASKED_AT)
 
-    def filters(self) -> Filters:
-        """As the core has them."""
-        source = None if self.source is None else tuple(self.source)
-        return Filters(source, self.published_from, self.published_to)
+    def request(self) -> AskRequest:
+        """The same as a body."""
+        filters = FiltersModel(
+            source=self.source, published_from=self.published_from, published_to=self.published_to
+        )
+        return AskRequest(
+            question=self.q,
+            top_k=self.top_k,
+            filters=filters,
+            token_budget=self.token_budget,
+            asked_at=self.asked_at,
+        )
 
 
 class ListQuery(BaseModel):
@@ -103,43 +114,22 @@ router = APIRouter(
 )
 
 
-@router.post("/ask", responses=openapi_responses(400, 413, 415))
-def ask(asked: AskRequest, service: Asking) -> AnswerOut:
+@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 413, 415))
+async def ask(asked: AskRequest, service: Asking) -> Response:
     """The best citations for a question, each with the place where it can be checked."""
-    answer = service.ask(
-        asked.question,
-        top_k=asked.top_k,
-        filters=(asked.filters or FiltersModel()).filters(),
-        token_budget=asked.token_budget,
-        asked_at=asked.asked_at,
-    )
-    return answer_json(answer, encoder=service.encoder.name)
+    return await _in_turn(service, partial(_answer, service, asked))
 
 
-@router.get("/ask")
-def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> AnswerOut:
+@router.get("/ask", response_model=AnswerOut)
+async def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> Response:
     """The same for a browser or curl."""
-    answer = service.ask(
-        asked.q,
-        top_k=asked.top_k,
-        filters=asked.filters(),
-        token_budget=asked.token_budget,
-        asked_at=asked.asked_at,
-    )
-    return answer_json(answer, encoder=service.encoder.name)
+    return await _in_turn(service, partial(_answer, service, asked.request()))
 
 
-@router.post("/search", responses=openapi_responses(400, 413, 415))
-def search(asked: AskRequest, service: Asking) -> HitsOut:
+@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 413, 415))
+async def search(asked: AskRequest, service: Asking) -> Response:
     """The best passages for a query, without the decision to answer."""
-    result = service.search(
-        asked.question,
-        top_k=asked.top_k,
-        filters=(asked.filters or FiltersModel()).filters(),
-        token_budget=asked.token_budget,
-        asked_at=asked.asked_at,
-    )
-    return hits_json(result, encoder=service.encoder.name)
+    return await _in_turn(service, partial(_hits, service, asked))
 
 
 @router.post("/articles", responses=openapi_responses(400, 413, 415))
@@ -216,6 +206,35 @@ def metrics(service: Serving) -> Response:
     generation, articles = service.counts()
     body = service.metrics.exposition(generation=generation, articles=articles)
     return Response(body, media_type=METRICS_TYPE)
+
+
+async def _in_turn(service: Service, work: Callable[[], BaseModel]) -> Response:
+    """What `work` gives as JSON. It is written in the same thread, once, and nothing is checked a
+    second time, which would take longer than HTTP does."""
+    body = await service.in_turn(lambda: work().model_dump_json())
+    return Response(body, media_type="application/json")
+
+
+def _answer(service: Service, asked: AskRequest) -> AnswerOut:
+    answer = service.ask(
+        asked.question,
+        top_k=asked.top_k,
+        filters=(asked.filters or FiltersModel()).filters(),
+        token_budget=asked.token_budget,
+        asked_at=asked.asked_at,
+    )
+    return answer_json(answer, encoder=service.encoder.name)
+
+
+def _hits(service: Service, asked: AskRequest) -> HitsOut:
+    result = service.search(
+        asked.question,
+        top_k=asked.top_k,
+        filters=(asked.filters or FiltersModel()).filters(),
+        token_budget=asked.token_budget,
+        asked_at=asked.asked_at,
+    )
+    return hits_json(result, encoder=service.encoder.name)
 
 
 def _head(reading: Reading | None, article_id: str, revision: int | None) -> ArticleHead:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rag.cores import one_for_blas
 from rag.encoder import ModelEncoder, projection_name
 from rag.exported import CANNOT, FORMAT, IN_INDEX, opened
 from rag.models import DEFAULT_MODEL, ModelFiles, locate_model
@@ -197,7 +198,7 @@ def _lean(files: ModelFiles, places: Places, tell: Callable[[str], None]) -> Mod
         if export is None or export.fingerprint != files.fingerprint:
             continue
         with ThreadPoolExecutor(1) as thread:
-            whole = thread.submit(export.weights_whole)
+            changed = thread.submit(export.changed)
             from rag.lean import LeanEncoder
 
             try:
@@ -205,7 +206,8 @@ def _lean(files: ModelFiles, places: Places, tell: Callable[[str], None]) -> Mod
             except ValueError as error:
                 tell(str(error))
                 continue
-        if whole.result():
+        if changed.result() is None:
+            one_for_blas()
             return lean
         tell(f"{folder} is damaged and is not used")
     return None

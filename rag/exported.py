@@ -2,7 +2,9 @@
 
 A folder has `model.onnx` (the graph), `model.weights`, `tokenizer.json` and `about.json`, which
 says of which model's files it was made (their fingerprint), what else must be known of the model,
-and the size and sha256 of each file and of itself. It appears whole, by a rename.
+and the size and sha256 of each file and of itself. Most have `questions.onnx` and
+`questions.weights` too, the same model with its matrices in bytes; what is no matrix stands in
+`model.weights` alone. It appears whole, by a rename.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from pathlib import Path
 from rag.encoder import Shape
 from rag.files import sha256, sync
 
-FORMAT = 1
+FORMAT = 2
 
 IN_INDEX = "model"
 """Name of the folder in an archive's."""
@@ -29,24 +31,36 @@ CANNOT = 3
 """Exit code of `rag.export` for a model that cannot be exported; after others it is tried again."""
 
 GRAPH, WEIGHTS, TOKENIZER, ABOUT = "model.onnx", "model.weights", "tokenizer.json", "about.json"
+QUESTIONS, QUESTION_WEIGHTS = "questions.onnx", "questions.weights"
+ALWAYS = frozenset([GRAPH, WEIGHTS, TOKENIZER])
+FOR_QUESTIONS = frozenset([QUESTIONS, QUESTION_WEIGHTS])
+LARGE = frozenset([WEIGHTS, QUESTION_WEIGHTS])
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An exported model of this format whose small files are whole; `weights` is the sha256 that
-    the large one should have."""
+    """An exported model of this format whose small files are whole; `weights` are the sha256 that
+    the large ones should have, by name."""
 
     folder: Path
     fingerprint: str
     shape: Shape
-    weights: str
+    weights: Mapping[str, str]
 
-    def weights_whole(self) -> bool:
-        """Whether the weights are as they were written; reads all of them."""
-        try:
-            return sha256(self.folder / WEIGHTS) == self.weights
-        except OSError:
-            return False
+    @property
+    def for_questions(self) -> bool:
+        """Whether there is a graph for questions alone."""
+        return QUESTION_WEIGHTS in self.weights
+
+    def changed(self) -> str | None:
+        """The first large file that is not as it was written, None if all are; reads all."""
+        for name, digest in self.weights.items():
+            try:
+                if sha256(self.folder / name) != digest:
+                    return name
+            except OSError:
+                return name
+        return None
 
 
 def opened(folder: Path) -> Export | None:
@@ -56,11 +70,13 @@ def opened(folder: Path) -> Export | None:
         checksum = about.pop("sha256")
         if checksum != _checksum(about) or about["format"] != FORMAT:
             return None
+        if about["files"].keys() not in (ALWAYS, ALWAYS | FOR_QUESTIONS):
+            return None
         for name, (size, digest) in about["files"].items():
             file = folder / name
-            if file.stat().st_size != size or (name != WEIGHTS and sha256(file) != digest):
+            if file.stat().st_size != size or (name not in LARGE and sha256(file) != digest):
                 return None
-        weights = about["files"][WEIGHTS][1]
+        weights = {name: about["files"][name][1] for name in LARGE & about["files"].keys()}
         return Export(folder, about["fingerprint"], Shape(**about["shape"]), weights)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -74,16 +90,16 @@ def fault(folder: Path, fingerprint: str) -> str | None:
         return "is not whole"
     if export.fingerprint != fingerprint:
         return "is another model's"
-    return None if export.weights_whole() else f"{WEIGHTS} has changed since it was written"
+    changed = export.changed()
+    return f"{changed} has changed since it was written" if changed else None
 
 
 def describe(folder: Path, name: str, fingerprint: str, shape: Shape) -> None:
     """Write `about.json` for the other files of `folder`, which are all there."""
-    (folder / WEIGHTS).chmod((folder / GRAPH).stat().st_mode)  # onnx keeps it from other users
-    files = {
-        file: [(folder / file).stat().st_size, sha256(folder / file)]
-        for file in (GRAPH, WEIGHTS, TOKENIZER)
-    }
+    files = {}
+    for file in sorted({*folder.iterdir()} - {folder / ABOUT}):
+        file.chmod((folder / GRAPH).stat().st_mode)  # onnx keeps weights from other users
+        files[file.name] = [file.stat().st_size, sha256(file)]
     about = {
         "format": FORMAT,
         "name": name,
@@ -122,7 +138,7 @@ def carry(export: Path, folder: Path) -> None:
     """Have `folder` hold the same as `export`: the very files where the file system can, else
     copies. Raises OSError."""
     with appearing(folder) as made:
-        for name in (GRAPH, WEIGHTS, TOKENIZER, ABOUT):
+        for name in (ABOUT, *json.loads((export / ABOUT).read_bytes())["files"]):
             try:
                 os.link(export / name, made / name)
             except OSError:

@@ -9,6 +9,7 @@ import hashlib
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import quote as percent_encoded
@@ -121,9 +122,10 @@ async def ask(
     service: Service = request.app.state.service
     form = Form(q, first.strip(), last.strip())
     try:
-        if q is not None:
-            await service.loaded()
-        return await run_in_threadpool(_answered, service, form)
+        if q is None:
+            return await run_in_threadpool(_ask_page, service, form)
+        await service.loaded()
+        return await service.in_turn(partial(_answered, service, form, q))
     except RagError as error:
         return await run_in_threadpool(_not_answered, service, form, error)
 
@@ -160,10 +162,8 @@ def read(
     )
 
 
-def _answered(service: Service, form: Form) -> Response:
-    answer = None
-    if form.question is not None:
-        answer = service.ask(form.question, top_k=TOP_K, filters=form.filters)
+def _answered(service: Service, form: Form, question: str) -> Response:
+    answer = service.ask(question, top_k=TOP_K, filters=form.filters)
     return _ask_page(service, form, answer=answer)
 
 

@@ -31,9 +31,10 @@ TAIL_MOST = 20_000
 tail is over this many passages: writing costs as much as the base is large, so the cost of an added
 passage stays level, and a question compares the tail one by one, 20,000 in 2 ms."""
 
-EXACT_MOST = 50_000
-"""Passages up to which the base is exact alone: comparing so many takes one thread 5 ms, of 100,000
-10 ms and of a million 90 ms; by their codes it takes 1 ms and 4 ms."""
+EXACT_MOST = 10_000
+"""Passages up to which the base is exact alone. Comparing so many takes one thread .5 ms, by their
+codes a tenth less; 20,000 take 1.7 and .6 ms beside a question's other work, which leaves nothing
+of them in the cache, 100,000 take 10 and 1 ms, a million 90 and 4 ms."""
 
 DIMENSIONS_A_CODE = 2
 CODE_BITS = 4

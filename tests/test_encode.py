@@ -203,7 +203,7 @@ def test_a_copy_that_onnxruntime_cannot_use_is_made_again(
 
     told = Told()
     about = json.loads((place / "about.json").read_text())
-    (place / "model.onnx").write_bytes(b"x" * 100)
+    (place / "questions.onnx").write_bytes(b"x" * 100)
     exported.describe(place, "tiny", about["fingerprint"], Shape(**about["shape"]))
     assert opened(place) is not None
     with pytest.raises(ValueError, match="onnxruntime cannot use"):

@@ -98,7 +98,7 @@ def test_a_text_has_the_same_vector_in_any_company(
         assert np.abs(encoding.vector - alone[at % len(NEWS)].vector).max() < 1e-5
         assert encoding.tokens == alone[at % len(NEWS)].tokens
     question = encoder.encode_question(NEWS[0])
-    assert np.abs(question.vector - alone[0].vector).max() < 1e-5
+    assert float(question.vector @ alone[0].vector) > 0.998
 
 
 @pytest.mark.model

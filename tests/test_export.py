@@ -44,7 +44,7 @@ def test_every_pooling_is_exported(pooling: str, tmp_path: Path) -> None:
     export(files, tmp_path / "export")
     found = opened(tmp_path / "export")
     assert found is not None
-    assert found.weights_whole()
+    assert found.changed() is None
     assert found.fingerprint == files.fingerprint
     assert (found.shape.dimension, found.shape.longest) == (16, 32)
 
@@ -84,7 +84,7 @@ def test_prompts_are_exported(tmp_path: Path) -> None:
     text = "war, peace"
     assert np.abs(lean.uncompressed([text]) - known.uncompressed([text])).max() < 1e-4
     asked, other = lean.encode_question(text), known.encode_question(text)
-    assert np.abs(asked.vector - other.vector).max() < 1e-5
+    assert np.abs(asked.vector - other.vector).max() < 2e-2
     assert np.abs(asked.vector - lean.encode_passages([text])[0].vector).max() > 1e-3
     assert asked.offsets == other.offsets == ((0, 3), (5, 10))
     assert lean.encode_question("war " * 50).tokens_seen == 32 - 2 - 3
@@ -168,7 +168,7 @@ def test_two_at_once_export_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(made) == 1
     found = opened(tmp_path / "e")
     assert found is not None
-    assert found.weights_whole()
+    assert found.changed() is None
 
 
 def test_a_damaged_export_is_made_again(tmp_path: Path) -> None:
@@ -221,3 +221,58 @@ def test_shapes_and_directions_are_compared() -> None:
             require_equal([[one]], [[other]])
     with pytest.raises(NotEqual):
         require_equal([[one]], [[one * np.nan]])
+
+
+# Questions
+
+
+def test_a_number_and_its_code_differ_by_half_a_step_at_most() -> None:
+    from rag.export import BLOCK, in_bytes
+
+    drawn = np.random.default_rng(3)
+    matrix = drawn.normal(size=(5 * BLOCK + 7, 9)).astype(np.float32) * 10.0 ** np.arange(-4, 5)
+    matrix[:BLOCK, 2] = 0
+    codes, scales = in_bytes(matrix.astype(np.float32))
+    assert (codes.shape, scales.shape) == ((9, 6, BLOCK), (9, 6))
+    back = (
+        ((codes.astype(np.float32) - 128) * scales[:, :, None]).reshape(9, -1)[:, : len(matrix)].T
+    )
+    steps = np.repeat(scales, BLOCK, axis=1)[:, : len(matrix)].T
+    assert (np.abs(back - matrix) <= 0.5001 * steps).all()
+    assert not back[:BLOCK, 2].any()
+
+
+def test_questions_have_a_graph_of_their_own(tmp_path: Path) -> None:
+    from rag.export import export
+
+    export(files_of(tiny_model(tmp_path / "model")), tmp_path / "export")
+    found = opened(tmp_path / "export")
+    assert found is not None
+    assert found.for_questions
+    (tmp_path / "export" / "questions.weights").write_bytes(b"")
+    assert opened(tmp_path / "export") is None
+
+
+def test_without_one_that_gives_nearly_the_same_questions_use_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rag import export as exporting
+    from rag.lean import LeanEncoder
+
+    in_bytes = exporting.in_bytes
+
+    def coarse(matrix: Any) -> Any:
+        codes, scales = in_bytes(matrix)
+        return codes // 64 * 64 + 32, scales
+
+    monkeypatch.setattr(exporting, "in_bytes", coarse)
+    exporting.export(files_of(tiny_model(tmp_path / "model")), tmp_path / "export")
+    found = opened(tmp_path / "export")
+    assert found is not None
+    assert not found.for_questions
+    assert sorted(file.name for file in found.folder.iterdir()) == sorted(
+        ["about.json", "model.onnx", "model.weights", "tokenizer.json"]
+    )
+    encoder = LeanEncoder("tiny", found)
+    (passage,) = encoder.encode_passages(["war and peace"])
+    assert np.abs(encoder.encode_question("war and peace").vector - passage.vector).max() < 1e-6

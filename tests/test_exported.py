@@ -12,7 +12,19 @@ from typing import Any, NoReturn
 import pytest
 
 from rag import exported
-from rag.exported import ABOUT, GRAPH, TOKENIZER, WEIGHTS, appearing, carry, describe, fault, opened
+from rag.exported import (
+    ABOUT,
+    GRAPH,
+    QUESTION_WEIGHTS,
+    QUESTIONS,
+    TOKENIZER,
+    WEIGHTS,
+    appearing,
+    carry,
+    describe,
+    fault,
+    opened,
+)
 from tests.fakes import EXPORT_SHAPE, fake_export
 
 FILES = (GRAPH, WEIGHTS, TOKENIZER, ABOUT)
@@ -26,14 +38,14 @@ def _folder(tmp_path: Path) -> Path:
 def usable(folder: Path) -> bool:
     """Whether it would be run."""
     export = opened(folder)
-    return export is not None and export.weights_whole()
+    return export is not None and export.changed() is None
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
     export = opened(folder)
     assert export is not None
     assert (export.folder, export.fingerprint, export.shape) == (folder, "f" * 64, EXPORT_SHAPE)
-    assert export.weights_whole()
+    assert export.changed() is None
     assert fault(folder, "f" * 64) is None
     assert json.loads((folder / ABOUT).read_text())["name"] == "fake"
 
@@ -70,6 +82,21 @@ def test_a_torn_file_is_noticed(name: str, part: float, folder: Path) -> None:
 def test_anything_else_is_no_export(text: str, folder: Path) -> None:
     (folder / ABOUT).write_text(text)
     assert opened(folder) is None
+
+
+def test_other_files_than_there_should_be_are_no_export(folder: Path) -> None:
+    for name in (QUESTIONS, "more"):
+        (folder / name).write_text("x")
+        describe(folder, "fake", "f" * 64, EXPORT_SHAPE)
+        assert opened(folder) is None
+        (folder / name).unlink()
+    for name in (QUESTIONS, QUESTION_WEIGHTS):
+        (folder / name).write_text("x")
+    describe(folder, "fake", "f" * 64, EXPORT_SHAPE)
+    assert usable(folder)
+    (folder / QUESTION_WEIGHTS).write_text("y")
+    assert not usable(folder)
+    assert "questions.weights has changed" in str(fault(folder, "f" * 64))
 
 
 def test_another_format_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Turns at the model: one pass at a time, questions together and first, nobody forgotten."""
+"""Turns at the model: questions together and first, passages one batch at a time, nobody
+forgotten."""
 
 from __future__ import annotations
 
@@ -23,17 +24,17 @@ class Model:
         self.passes: list[list[int]] = []
         self.began = threading.Event()
         self.go = threading.Event()
-        self.inside = 0
+        self.inside = [0, 0]
         self.turns: Turns[int, int] = Turns(self.run, lambda waiting: min(room, len(waiting)))
 
-    def run(self, numbers: Sequence[int]) -> list[int]:
-        self.inside += 1
-        assert self.inside == 1, "two passes at once"
+    def run(self, numbers: Sequence[int], kind: int = 0) -> list[int]:
+        self.inside[kind] += 1
+        assert self.inside[kind] == 1, "two passes of a kind at once"
         self.passes.append(list(numbers))
         if 0 in numbers:
             self.began.set()
             assert self.go.wait(WAIT_S)
-        self.inside -= 1
+        self.inside[kind] -= 1
         if -1 in numbers:
             raise MemoryError("no room")
         return [2 * number for number in numbers]
@@ -98,7 +99,7 @@ def test_more_than_fit_into_a_pass_take_several_in_their_order(
 
 def passages(model: Model, name: int) -> None:
     with model.turns.alone():
-        model.run([name])
+        model.run([name], kind=1)
 
 
 def test_questions_that_wait_go_before_passages_that_waited_longer(
@@ -118,15 +119,18 @@ def test_questions_that_wait_go_before_passages_that_waited_longer(
     assert model.passes == [[0], [1, 2], [50]]
 
 
-def test_a_batch_of_passages_holds_back_questions_until_it_ends(
-    model: Model, threads: ThreadPoolExecutor
-) -> None:
+def test_a_question_does_not_wait_for_a_batch_of_passages_to_end(model: Model) -> None:
     with model.turns.alone():
-        asked = [threads.submit(model.turns.share, number) for number in (1, 2)]
-        model.waiting(2)
-        assert model.passes == []
-    assert sorted(each.result(WAIT_S) for each in asked) == [2, 4]
-    assert len(model.passes) == 1
+        assert model.turns.share(1) == 2
+
+
+def test_batches_of_passages_go_one_by_one(model: Model, threads: ThreadPoolExecutor) -> None:
+    with model.turns.alone():
+        batch = threads.submit(passages, model, 50)
+        with pytest.raises(TimeoutError):
+            batch.result(0.1)
+    batch.result(WAIT_S)
+    assert model.passes == [[50]]
 
 
 def test_passages_get_their_turn_while_questions_never_end(
@@ -173,7 +177,7 @@ def test_an_error_in_a_batch_of_passages_frees_the_model(model: Model) -> None:
     assert model.turns.share(7) == 14
 
 
-def test_under_any_load_each_gets_its_own_result_from_one_pass_at_a_time(
+def test_under_any_load_each_gets_its_own_result_from_a_pass(
     model: Model, threads: ThreadPoolExecutor
 ) -> None:
     def ask(number: int) -> int:

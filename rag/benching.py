@@ -137,13 +137,16 @@ def _measured(
             step(f"asking {len(questions)} {length} questions")
             found = benchmark.questions(folder, encoder, questions, clients)
             asked += [{"length": length, **each} for each in found]
+        step("asking while articles come in")
+        whole = workload.questions[:ASKED]
+        disk = benchmark.disk(folder)  # before it is changed
+        adding = benchmark.while_adding(folder, whole, workload.articles)
         growth = []
         for passages in sizes:
             step(f"building and asking {passages:,} made-up passages")
             with tempfile.TemporaryDirectory(prefix="rag-bench-") as place:
-                asked_of = workload.questions[:ASKED]
                 made = Path(place) / "index"
-                growth.append(benchmark.grown(folder, made, encoder, asked_of, passages))
+                growth.append(benchmark.grown(folder, made, encoder, whole, passages))
         return {
             "commit": commit(),
             "machine": machine(),
@@ -153,6 +156,7 @@ def _measured(
             "ingest": ingested,
             "start": started,
             "questions": asked,
-            "disk": benchmark.disk(folder),
+            "while_adding": adding,
+            "disk": disk,
             "growth": growth,
         }

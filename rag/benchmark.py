@@ -11,18 +11,22 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rag.archive import Archive, Outcome
+from rag.cores import blas_threads, cores
 from rag.errors import NotReady
 from rag.ingest import encoder_input, fingerprint, ingest, passage_budget
 from rag.load import ask, connected
@@ -69,10 +73,11 @@ def product_rate(seconds: float = 0.5) -> float:
     left, right = (some.standard_normal((PRODUCT, PRODUCT), dtype=np.float32) for _ in range(2))
     took: list[float] = []
     until = time.perf_counter() + seconds
-    while not took or time.perf_counter() < until:
-        began = time.perf_counter()
-        np.matmul(left, right)
-        took.append(time.perf_counter() - began)
+    with blas_threads(cores()):  # elsewhere it has one
+        while not took or time.perf_counter() < until:
+            began = time.perf_counter()
+            np.matmul(left, right)
+            took.append(time.perf_counter() - began)
     return 2 * PRODUCT**3 / float(np.median(took))
 
 
@@ -315,6 +320,40 @@ def questions(
         for count in clients:
             found = over_http(server.url, asked, count)
             yield {"where": "http", **found, "resident_bytes": server.resident_bytes()}
+
+
+def while_adding(index: Path, asked: Sequence[str], articles: Sequence[Article]) -> Measured:
+    """Ask over HTTP, one question at a time, first alone and then while another client adds one
+    article after the other; the articles are in the archive afterwards."""
+    with served(index, asked[0]) as server:
+        alone = over_http(server.url, asked, 1)
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            adding = pool.submit(_add, server.url, articles, ended)
+            try:
+                found = over_http(server.url, asked, 1)
+            finally:
+                ended.set()
+        return {**found, **adding.result(), "alone": alone}
+
+
+def _add(url: str, articles: Iterable[Article], ended: threading.Event) -> Measured:
+    """Add articles one by one until told to end, under other ids and titles."""
+    took_s: list[float] = []
+    with closing(connected(url)) as connection:
+        for number, article in enumerate(cycle(articles)):
+            if ended.is_set():
+                break
+            other = {"id": f"{article.id} {number}", "title": f"{article.title} {number}"}
+            body = json.dumps({**other, "text": article.text})
+            began = time.perf_counter()
+            connection.request("POST", "/articles", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            took_s.append(time.perf_counter() - began)
+            if response.status != HTTPStatus.OK or answer["failed"]:
+                raise NotReady(f"the server did not take an article: {answer}")
+    return {"articles": len(took_s), "articles_per_s": len(took_s) / sum(took_s)}
 
 
 def grown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -24,13 +25,15 @@ def cores() -> int:
     return max(1, min(usable, _quota() or usable))
 
 
-def one_for_blas() -> None:
-    """Have numpy's products use the thread that asks for them, in this process from now on.
+def blas_threads(count: int) -> AbstractContextManager[object]:
+    """Have numpy's products use so many threads in this process from now on, or until the end of a
+    context.
 
-    They are small here, and a second thread waits for the next one by spinning: a question took 12
-    ms of another core for nothing.
+    One is best for answering: the products are small, and a second thread waits for the next one by
+    spinning, which took 12 ms of another core for each question.
     """
-    threadpool_limits(1, user_api="blas")
+    limits: AbstractContextManager[object] = threadpool_limits(count, user_api="blas")
+    return limits
 
 
 def _quota() -> int | None:

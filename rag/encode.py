@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rag.cores import one_for_blas
+from rag.cores import blas_threads
 from rag.encoder import ModelEncoder, projection_name
 from rag.exported import CANNOT, FORMAT, IN_INDEX, opened
 from rag.models import DEFAULT_MODEL, ModelFiles, locate_model
@@ -207,7 +207,7 @@ def _lean(files: ModelFiles, places: Places, tell: Callable[[str], None]) -> Mod
                 tell(str(error))
                 continue
         if changed.result() is None:
-            one_for_blas()
+            blas_threads(1)
             return lean
         tell(f"{folder} is damaged and is not used")
     return None

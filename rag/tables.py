@@ -43,6 +43,7 @@ def bench(report: Report) -> None:
     """What `rag bench` measured."""
     _rates(report)
     _questions(report["questions"])
+    _while_adding(report["while_adding"])
     if report["growth"]:
         _growth(report["growth"])
 
@@ -95,6 +96,16 @@ def _questions(measured: Sequence[Mapping[str, Any]]) -> None:
     table = _table(f"Its steps, {least} at a time: median ms", "", *names)
     for step in dict.fromkeys(step for each in few for step in each["steps_ms"]):
         table.add_row(step, *(f"{each['steps_ms'].get(step, 0):.2f}" for each in few))
+    out.print(table, "")
+
+
+def _while_adding(measured: Mapping[str, Any]) -> None:
+    table = _table(
+        "Over HTTP, one client, while articles come in", "", "p50 ms", "p95 ms", "p99 ms"
+    )
+    beside = f"{measured['articles_per_s']:.1f} articles a second"
+    for name, each in (("nothing else", measured["alone"]), (beside, measured)):
+        table.add_row(name, *(f"{each[part]:.1f}" for part in ("p50_ms", "p95_ms", "p99_ms")))
     out.print(table, "")
 
 

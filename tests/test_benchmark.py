@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,38 @@ def test_a_real_server_is_started_and_measured(tmp_path: Path, real_encoder: Any
     assert http["per_s"] > 0
 
 
+@pytest.mark.model
+def test_questions_are_timed_while_articles_come_in(tmp_path: Path, real_encoder: Any) -> None:
+    ingest_rate(tmp_path, real_encoder, ARTICLES[:3])
+    found = benchmark.while_adding(tmp_path, QUESTIONS, ARTICLES)
+    with closing(Archive(tmp_path)) as archive, archive.reading() as reading:
+        assert reading is not None
+        assert reading.counts()[0] == 3 + found["articles"]
+    assert found["questions"] == found["alone"]["questions"] == len(QUESTIONS)
+    assert found["articles"] > 0
+    assert found["articles_per_s"] > 0
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b'{"detail": "full"}')
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_an_article_that_is_not_taken_ends_the_measurement() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(NotReady, match="did not take an article"):
+            benchmark._add(url, ARTICLES, threading.Event())
+        server.shutdown()
+
+
 # The command
 
 
@@ -206,6 +240,7 @@ def test_the_command_prints_tables_and_writes_json(
     monkeypatch.setattr(
         benchmark, "start_up", lambda *_: {"serve_s": 1.5, "ask_s": 1.2, "resident_bytes": 2e8}
     )
+    monkeypatch.setattr(benchmark, "_add", lambda *_: {"articles": 2, "articles_per_s": 6.25})
     corpus = "\n".join(
         json.dumps({"_id": a.id, "title": a.title, "text": a.text}) for a in ARTICLES
     )
@@ -217,7 +252,14 @@ def test_the_command_prints_tables_and_writes_json(
     out = tmp_path / "bench.json"
     done = rag("bench", str(tmp_path), "--passages", "20", "--clients", "1,2", "--out", str(out))
     assert done.code == 0
-    for words in ("12 articles, 12 passages", "tokens/s", "serve 1.50 s", "short, http", "rerank"):
+    for words in (
+        "12 articles, 12 passages",
+        "tokens/s",
+        "serve 1.50 s",
+        "short, http",
+        "rerank",
+        "6.2 articles",
+    ):
         assert words in done.out
     report = json.loads(out.read_text())
     assert [(q["length"], q["where"], q["clients"]) for q in report["questions"]] == [

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from rag import cores as module
-from rag.cores import cores, one_for_blas
+from rag.cores import blas_threads, cores
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +62,15 @@ def test_an_older_control_group_says_nothing(tmp_path: Path) -> None:
     assert cores() == 6
 
 
-def test_numpy_multiplies_in_one_thread() -> None:
+def used() -> set[int]:
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+
+def test_numpy_multiplies_in_as_many_threads_as_it_is_told() -> None:
     np.ones((2, 2)) @ np.ones((2, 2))
     with threadpool_limits(2, user_api="blas"):
-        one_for_blas()
-        threads = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
-    assert threads
-    assert set(threads) == {1}
+        blas_threads(1)
+        assert used() == {1}
+        with blas_threads(2):
+            assert used() == {2}
+        assert used() == {1}

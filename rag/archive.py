@@ -175,6 +175,11 @@ class Archive:
             self._finish(generation)
         return Outcome(removed=tuple(dict.fromkeys(article_ids)), generation=generation)
 
+    def base_is_due(self) -> bool:
+        """Whether the dense base lacks so much that it should be written anew."""
+        with self.reading() as reading:
+            return reading is not None and reading.generation > 0 and _base_is_due(reading)
+
     def renew_base(self) -> None:
         """Write the dense base anew if it is due and nobody else is at it.
 
@@ -184,9 +189,7 @@ class Archive:
         if not self._exists():
             return
         with suppress(StorageFailed, ArchiveBusy), self._base_locked(0):
-            with self._store.read() as reading:
-                due = reading.generation and _base_is_due(reading)
-            if due:
+            if self.base_is_due():
                 self._write_base()
 
     def keep_model(self, export: Path | None) -> None:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from rag.cores import blas_threads
 from rag.encoder import ModelEncoder, projection_name
 from rag.exported import CANNOT, FORMAT, IN_INDEX, opened
 from rag.models import DEFAULT_MODEL, ModelFiles, locate_model
+from rag.process import command, environment
 from rag.types import EncodedQuestion, Encoding, Floats
 
 logger = logging.getLogger(__name__)
@@ -216,12 +216,10 @@ def _lean(files: ModelFiles, places: Places, tell: Callable[[str], None]) -> Mod
 def _export(files: ModelFiles, places: Places) -> str | None:
     """Have the model exported into the cache; why that cannot be done, None if it is."""
     destination = places.exported(files.fingerprint)
-    package = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     given = [files.name, str(files.folder), files.fingerprint, str(destination)]
     done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-P", "-m", "rag.export", *given],  # -P: nothing of the folder we are in
-        env={**os.environ, "PYTHONPATH": path},
+        command("rag.export", *given),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

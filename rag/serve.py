@@ -103,7 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.start()
     yield
-    service.archive.close()
+    service.stop()
 
 
 def _limits(settings: Settings) -> Limits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,8 +20,10 @@ from rag.cores import cores
 from rag.errors import NotReady, RagError
 from rag.ingest import fingerprint, passage_budget
 from rag.metrics import Metrics
+from rag.process import command, environment
 from rag.searcher import Searcher
 from rag.types import Answer, Encoder, Filters, SearchResult
+from rag.vectors import EXACT_MOST
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class Service:
         self._starting = threading.Lock()
         self._started = False
         self._counted = ("", 0, 0)
+        self._renewing: subprocess.Popen[str] | None = None
         self.require()
 
     def require(self) -> None:
@@ -161,11 +165,39 @@ class Service:
         # A daemon: the next change does what the end of the process cuts off.
         threading.Thread(target=self._renew_base, name="renew base", daemon=True).start()
 
+    def stop(self) -> None:
+        """End what runs beside the calls, and let go of the archive."""
+        if self._renewing:
+            self._renewing.terminate()
+        self.archive.close()
+
     def _renew_base(self) -> None:
         try:
-            self.archive.renew_base()
+            if not self.archive.base_is_due():
+                return
+            with self.archive.snapshot() as snapshot:
+                passages = len(snapshot.columns.alive)
+            if passages > EXACT_MOST:
+                self._renew_base_apart()
+            else:
+                self.archive.renew_base()
         except RagError:
             logger.exception("the dense base cannot be renewed")
+
+    def _renew_base_apart(self) -> None:
+        if self._renewing and self._renewing.poll() is None:
+            return  # the next change does what this one comes too late for
+        self._renewing = renewing = subprocess.Popen(  # noqa: S603 - our own module
+            command("rag.renewing", str(self.archive.folder.resolve())),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        said = renewing.communicate()[1].strip()
+        if renewing.returncode > 0:  # else it is done, or was told to end
+            logger.error("the dense base cannot be renewed: %s", said)
 
     def _load(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,60 @@ def test_the_base_is_written_in_the_background_after_a_change(
     renewed()
     (second,) = bases(tmp_path)
     assert first != second
+
+
+def test_a_large_base_is_written_by_another_process(
+    empty: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.service.EXACT_MOST", 1)
+    monkeypatch.setattr(Archive, "renew_base", lambda _: pytest.fail("it was written here"))
+    add(empty, *ARTICLES)
+    renewed()
+    assert len(bases(tmp_path)) == 1
+    add(empty, *ARTICLES)  # nothing changes, nothing is due
+    renewed()
+    assert len(bases(tmp_path)) == 1
+
+
+def test_a_process_that_cannot_write_the_base_says_why(
+    empty: TestClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("rag.service.EXACT_MOST", 1)
+    monkeypatch.setattr(
+        "rag.service.command", lambda *_: [sys.executable, "-c", "raise OSError('no disk')"]
+    )
+    add(empty, *ARTICLES)
+    renewed()
+    assert "the dense base cannot be renewed" in caplog.text
+    assert "no disk" in caplog.text
+    assert not bases(tmp_path)
+
+
+def test_a_process_that_writes_the_base_ends_with_the_server(
+    empty: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rag.service.EXACT_MOST", 1)
+    started = threading.Event()
+
+    def waiting(*_: str) -> list[str]:
+        started.set()
+        return [sys.executable, "-c", "import time; time.sleep(60)"]
+
+    monkeypatch.setattr("rag.service.command", waiting)
+    service = empty.app.state.service  # type: ignore[attr-defined]
+    add(empty, *ARTICLES)
+    assert started.wait(60)
+    until = time.monotonic() + 60
+    while service._renewing is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    service.stop()
+    renewed()
+    assert service._renewing.returncode < 0
+    assert not caplog.text
 
 
 def test_a_base_that_cannot_be_written_is_no_error_of_the_call(

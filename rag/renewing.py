@@ -1,0 +1,23 @@
+"""Writes an archive's dense base, if it is due, in a process of its own.
+
+    python -m rag.renewing FOLDER
+
+Beside a server, which would else hold all vectors twice in its memory, and whose questions would
+wait for the interpreter. They go before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+
+from rag.archive import Archive
+
+LESS_URGENT = 10
+
+if __name__ == "__main__":
+    if hasattr(os, "nice"):
+        os.nice(LESS_URGENT)
+    with closing(Archive(sys.argv[1])) as archive:
+        archive.renew_base()

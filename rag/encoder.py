@@ -107,7 +107,7 @@ class ModelEncoder(ABC):
     def encode_question(self, text: str) -> EncodedQuestion:
         """Encode a question; what is over the window is left out, and the result says so."""
         tokens = self.count([text])[0]
-        head = self.head(text, self._question_window)
+        head = text if tokens <= self._question_window else self.head(text, self._question_window)
         (seen,) = self._tokenised([head], self.shape.query)
         given = self._question_pass(seen)
         vectors, kept = self._words(seen, given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ from rag.rerank import (
     max_sim,
     word_weights,
 )
-from rag.retrieve import Candidates, retrieve
+from rag.retrieve import ByWords, Candidates, retrieve
 from rag.snapshot import Columns, Snapshot
 from rag.types import ArticleHead, EncodedQuestion, Floats, Interpreted, Numbers, Passage
 
@@ -60,12 +61,15 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the text as the archive has texts, its vectors, and how it was read."""
+    """What is asked: the text as the archive has texts, its terms, its vectors, and how it was
+    read; and the best passages by words, which are looked for while it is encoded."""
 
     text: str
+    terms: Sequence[str]
     encoded: EncodedQuestion
     interpreted: Interpreted
     scope: Scope
+    by_words: Future[ByWords]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,6 @@ class Ranking:
     order: Numbers
     max_sims: Floats
     alignments: Mapping[int, Alignment]
-    terms: Sequence[str]
     weights: Mapping[str, float]
     asked: Asked | None
     read: Mapping[int, Read]
@@ -125,9 +128,9 @@ def rank(
 ) -> Ranking:
     """Rank what the two searches find, `depth` passages each."""
     with clock.stage("retrieve"):
-        terms = snapshot.analyzer.question_terms(question.text)
-        found = retrieve(snapshot, terms, question.encoded.vector, question.scope, depth)
-        weights = _weights(snapshot, terms)
+        words, vector = question.by_words.result(), question.encoded.vector
+        found = retrieve(snapshot, question.terms, words, vector, question.scope, depth)
+        weights = _weights(snapshot, question.terms)
     with clock.stage("fuse"):
         fused = convex(found.lexical, found.dense, lexical_weight)
         articles = snapshot.columns.article[found.numbers]
@@ -155,7 +158,6 @@ def rank(
         order,
         reranked.max_sims,
         reranked.alignments,
-        terms,
         weights,
         asking,
         read,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,25 @@ class Candidates:
         return len(self.numbers)
 
 
+ByWords = tuple[Numbers, Floats]
+"""The best passages by words, best first, with scores."""
+
+
+def by_words(snapshot: Snapshot, terms: Sequence[str], scope: Scope, depth: int = DEPTH) -> ByWords:
+    """The half of retrieval that needs no vector, so that it can be done while the model is at
+    work."""
+    if snapshot.lexical is None:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    return snapshot.lexical.search(terms, depth, scope)
+
+
 def retrieve(
-    snapshot: Snapshot, terms: list[str], vector: Floats, scope: Scope, depth: int = DEPTH
+    snapshot: Snapshot,
+    terms: Sequence[str],
+    best_by_words: ByWords,
+    vector: Floats,
+    scope: Scope,
+    depth: int = DEPTH,
 ) -> Candidates:
     """The passages within `scope` that are among the `depth` best of either signal.
 
@@ -37,13 +55,13 @@ def retrieve(
     if snapshot.vectors is None or snapshot.lexical is None:
         return Candidates(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
     mask = snapshot.columns.passing(scope)
-    by_words, word_scores = snapshot.lexical.search(terms, depth, scope)
+    with_words, word_scores = best_by_words
     vectors = snapshot.vectors
     by_meaning = vectors.approximate if scope.everything else vectors.search
     by_vectors, _ = by_meaning(vector, depth, mask)
-    numbers = np.union1d(by_words, by_vectors)
+    numbers = np.union1d(with_words, by_vectors)
     lexical = np.zeros(len(numbers), dtype=np.float32)
-    lexical[np.searchsorted(numbers, by_words)] = word_scores
-    others = np.setdiff1d(by_vectors, by_words)
+    lexical[np.searchsorted(numbers, with_words)] = word_scores
+    others = np.setdiff1d(by_vectors, with_words)
     lexical[np.searchsorted(numbers, others)] = snapshot.lexical.score(terms, others)
     return Candidates(numbers, lexical, vectors.score(vector, numbers))

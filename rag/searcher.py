@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Self
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
 from rag.confidence import THRESHOLD, sure
+from rag.cores import cores
 from rag.errors import InvalidRequest
 from rag.evidence import aligned_words
 from rag.fuse import LEXICAL_WEIGHT
@@ -22,7 +24,7 @@ from rag.models import DEFAULT_MODEL
 from rag.naming import NO_NAMES, SourceNames, source_names
 from rag.normalise import normalise_text
 from rag.rank import Question, Ranking, Read, Stopwatch, rank, read_closely
-from rag.retrieve import DEPTH
+from rag.retrieve import DEPTH, by_words
 from rag.snapshot import Columns, Fingerprint, Snapshot
 from rag.tokens import DEFAULT_ENCODING, TokenCounter, token_counter
 from rag.types import (
@@ -82,6 +84,7 @@ class Searcher:
         self._names: tuple[Columns | None, SourceNames] = (None, NO_NAMES)
         self._day: str | None = None
         self._told: frozenset[int] = frozenset()
+        self._beside = ThreadPoolExecutor(cores(), "words")
         archive.require(self._fingerprint)
 
     def on(self, day: str) -> Self:
@@ -192,9 +195,11 @@ class Searcher:
             interpreted = self._interpreted(snapshot.columns, question, filters, asked_at)
         scope = snapshot.scope(filters)
         text = normalise_text(question)  # as the articles are: an accent may be two characters
+        terms = snapshot.analyzer.question_terms(text)
+        words = self._beside.submit(by_words, snapshot, terms, scope, depth)
         with clock.stage("encode"):
             encoded = self._encoder.encode_question(text)
-        asked = Question(text, encoded, interpreted, scope)
+        asked = Question(text, terms, encoded, interpreted, scope, words)
         ranking = rank(snapshot, asked, depth, self._lexical_weight, clock)
         if "projection" in snapshot.manifest and (lost := ranking.lost - self._told):
             self._told |= lost

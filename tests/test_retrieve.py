@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rag.archive import Archive
 from rag.lexical import Scope
-from rag.retrieve import DEPTH, Candidates, retrieve
+from rag.retrieve import DEPTH, Candidates, by_words, retrieve
 from rag.snapshot import Snapshot
 from rag.types import Article, Filters, Floats
 from tests.fakes import FakeEncoder, add
@@ -63,6 +63,12 @@ def asked(snapshot: Snapshot, question: str) -> tuple[list[str], Floats]:
     return snapshot.analyzer.question_terms(question), vector
 
 
+def retrieved(
+    snapshot: Snapshot, terms: list[str], vector: Floats, scope: Scope, depth: int = DEPTH
+) -> Candidates:
+    return retrieve(snapshot, terms, by_words(snapshot, terms, scope, depth), vector, scope, depth)
+
+
 def scores(found: Candidates) -> dict[int, tuple[float, float]]:
     values = zip(found.lexical.tolist(), found.dense.tolist(), strict=True)
     return dict(zip(found.numbers.tolist(), values, strict=True))
@@ -75,12 +81,12 @@ def test_candidates_are_the_best_of_either_signal_scored_by_both(
 ) -> None:
     terms, vector = asked(snapshot, question)
     scope = snapshot.scope(filters)
-    found = retrieve(snapshot, terms, vector, scope, depth)
+    found = retrieved(snapshot, terms, vector, scope, depth)
     assert len(found) == len(found.numbers)
     assert found.numbers.tolist() == sorted(set(found.numbers.tolist()))
 
     passing = np.flatnonzero(snapshot.columns.passing(scope)).tolist()
-    everything = scores(retrieve(snapshot, terms, vector, Scope(), 10_000))
+    everything = scores(retrieved(snapshot, terms, vector, Scope(), 10_000))
     dense = {number: -everything[number][1] for number in passing}
     lexical = {number: -everything[number][0] for number in passing if everything[number][0] > 0}
     by_vectors = sorted(passing, key=lambda number: (dense[number], number))[:depth]
@@ -95,7 +101,7 @@ def test_candidates_are_the_best_of_either_signal_scored_by_both(
 
 def test_every_living_passage_is_scored_as_by_hand(snapshot: Snapshot) -> None:
     terms, vector = asked(snapshot, "storm levee")
-    found = scores(retrieve(snapshot, terms, vector, Scope(), 10_000))
+    found = scores(retrieved(snapshot, terms, vector, Scope(), 10_000))
     stored = snapshot.passages(list(found))
     assert len(stored) == snapshot.counts()[1] == len(found)
     for number, (lexical, dense) in found.items():
@@ -108,14 +114,14 @@ def test_every_living_passage_is_scored_as_by_hand(snapshot: Snapshot) -> None:
 
 def test_a_question_without_a_word_is_asked_by_vectors_alone(snapshot: Snapshot) -> None:
     _, vector = asked(snapshot, "storm")
-    found = retrieve(snapshot, [], vector, Scope(), 5)
+    found = retrieved(snapshot, [], vector, Scope(), 5)
     assert len(found) == 5
     assert found.lexical.tolist() == [0.0] * 5
 
 
 def test_words_that_are_nowhere_score_0(snapshot: Snapshot) -> None:
     terms, vector = asked(snapshot, "nobody nowhere")
-    found = retrieve(snapshot, terms, vector, Scope(), 5)
+    found = retrieved(snapshot, terms, vector, Scope(), 5)
     assert len(found) == 5
     assert found.lexical.tolist() == [0.0] * 5
 
@@ -125,14 +131,14 @@ def test_a_scope_that_lets_nothing_through_has_no_candidates(
     snapshot: Snapshot, scope: Scope
 ) -> None:
     terms, vector = asked(snapshot, "storm levee")
-    assert len(retrieve(snapshot, terms, vector, scope)) == 0
+    assert len(retrieved(snapshot, terms, vector, scope)) == 0
 
 
 def test_the_depth_is_fixed_and_of_each_signal(snapshot: Snapshot) -> None:
     assert DEPTH == 200
     terms, _ = asked(snapshot, "storm")
     _, vector = asked(snapshot, "railway strike")
-    found = retrieve(snapshot, terms, vector, Scope(), 10)
+    found = retrieved(snapshot, terms, vector, Scope(), 10)
     assert 10 < len(found) <= 20
 
 
@@ -140,12 +146,12 @@ def test_an_empty_archive_has_no_candidates(tmp_path_factory: pytest.TempPathFac
     vector = ENCODER.encode_question("storm").vector
     with closing(Archive(tmp_path_factory.mktemp("index"))) as archive:
         with archive.snapshot() as snapshot:
-            assert len(retrieve(snapshot, ["storm"], vector, Scope())) == 0
+            assert len(retrieved(snapshot, ["storm"], vector, Scope())) == 0
         add(archive, ENCODER, news(1))
         archive.remove(["n1"])
         with archive.snapshot() as snapshot:
             assert snapshot.generation == 2
-            assert len(retrieve(snapshot, ["storm"], vector, Scope())) == 0
+            assert len(retrieved(snapshot, ["storm"], vector, Scope())) == 0
 
 
 def test_only_unfiltered_questions_are_approximate(
@@ -167,5 +173,5 @@ def test_only_unfiltered_questions_are_approximate(
     noted("approximate")
     terms, vector = asked(snapshot, "storm")
     for filters in (Filters(), Filters(source=("Paper 0",)), Filters(exclude_article_id=("n2",))):
-        retrieve(snapshot, terms, vector, snapshot.scope(filters))
+        retrieved(snapshot, terms, vector, snapshot.scope(filters))
     assert asked_so == ["approximate", "search", "search"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,12 @@ STARTS = 3
 ASKED = 300
 """Questions of one measurement."""
 
+REPORTED = {
+    *("commit", "machine", "model", "set"),
+    *("encode", "ingest", "start", "questions", "while_adding", "disk", "growth"),
+}
+"""Entries of a report."""
+
 Set = Annotated[
     Path | None,
     typer.Argument(
@@ -46,6 +53,16 @@ Clients = Annotated[str, typer.Option(help="Clients that ask at a time.", metava
 Out = Annotated[
     Path | None, typer.Option(help="Write everything as JSON.", metavar="FILE", dir_okay=False)
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Draw time, memory and disk by passages as SVG.", metavar="FILE.svg", dir_okay=False
+    ),
+]
+Earlier = Annotated[
+    Path | None,
+    typer.Option("--from", help="Measure nothing: take what --out wrote before.", metavar="FILE"),
+]
 
 
 def bench(
@@ -54,6 +71,8 @@ def bench(
     sizes: Sizes = "1000,10000",
     clients: Clients = "1,4,16",
     out: Out = None,
+    plot: Plot = None,
+    earlier: Earlier = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed, memory and start-up on this machine; takes minutes.
@@ -61,16 +80,22 @@ def bench(
     --index names a new folder where the archive is kept, instead of a temporary one.
     """
     from rag import tables
+    from rag.growth import write_plot
     from rag.report import write_report
 
     numbers = _numbers("passages", sizes), _numbers("clients", clients)
     if not numbers[1]:
         raise InvalidRequest("clients", "name at least one number")
-    if out is not None:
-        require_folder("out", out.parent)
-    report = _measured(_workload(workload_set), index, *numbers)
+    if earlier is not None and (workload_set is not None or index is not None):
+        raise InvalidRequest("from", "nothing is measured then: leave out SET and --index")
+    report = None if earlier is None else _read(earlier)
+    _require_writable(out, plot, numbers[0] if report is None else report["growth"])
+    if report is None:
+        report = _measured(_workload(workload_set), index, *numbers)
     if out is not None:
         write_report(report, out)
+    if plot is not None:
+        write_plot(report, plot)
     if as_json:
         opening.print_json(report)
     else:
@@ -85,6 +110,26 @@ def _numbers(field: str, text: str) -> list[int]:
     if any(number < 1 for number in found):
         raise InvalidRequest(field, f"{text!r} is not a list of numbers, as in 1000,10000")
     return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A report that was written before. Raises InvalidRequest."""
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidRequest("from", f"{file} cannot be read: {error}") from None
+    if not isinstance(report, dict) or not report.keys() >= REPORTED:
+        raise InvalidRequest("from", f"{file} is no report of this version's rag bench")
+    return report
+
+
+def _require_writable(out: Path | None, plot: Path | None, grown: Sequence[object]) -> None:
+    """Raise InvalidRequest for what could not be written, before anything is measured."""
+    for field, file in (("out", out), ("plot", plot)):
+        if file is not None:
+            require_folder(field, file.parent)
+    if plot is not None and not grown:
+        raise InvalidRequest("plot", "it shows made-up archives: name their sizes by --passages")
 
 
 def _workload(path: Path | None) -> Workload:

@@ -33,7 +33,10 @@ AtRevision = Annotated[Revision | None, Query()]
 Place = Annotated[Offset, Query()]
 
 # so that a page needs one request, and no style but this one is taken
-STYLE = files("rag").joinpath("pages/style.css").read_text(encoding="utf-8")
+STYLE = "".join(
+    files("rag").joinpath("pages", name).read_text(encoding="utf-8")
+    for name in ("colours.css", "style.css")
+)
 STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 HEADERS = {
@@ -50,7 +53,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-PAGES.globals["style"] = Markup(STYLE)  # noqa: S704 - our own file, which holds no `<`
+PAGES.globals["style"] = Markup(STYLE)  # noqa: S704 - our own files, which hold no `<`
 
 FIELDS = {
     "question": "The question",

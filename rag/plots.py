@@ -6,7 +6,7 @@ All places are in SVG user units, x to the right and y downwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,47 @@ class Axis:
         return [
             Tick(self.place(n * step), f"{n * step:.{digits}f}") for n in range(first, last + 1)
         ]
+
+
+COUNT = ("", "k", "M", "G")
+BYTES = (" B", " kB", " MB", " GB", " TB")
+"""Units of a thousand of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogAxis(Axis):
+    """Values by their logarithm; `low` and `high` are exponents of ten, and whole numbers."""
+
+    units: Sequence[str]
+
+    @classmethod
+    def around(
+        cls, values: Iterable[float], start: float, end: float, units: Sequence[str]
+    ) -> LogAxis:
+        """The shortest one that holds all values."""
+        exponents = [math.log10(value) for value in values]
+        low, high = math.floor(min(exponents)), math.ceil(max(exponents))
+        if low == high:
+            low, high = low - 1, high + 1
+        return cls(low, high, start, end, units)
+
+    def place(self, value: float) -> float:
+        """Where a value is."""
+        return Axis.place(self, math.log10(value))
+
+    @property
+    def ticks(self) -> list[Tick]:
+        """The powers of ten."""
+        powers = [10.0**exponent for exponent in range(int(self.low), int(self.high) + 1)]
+        return [Tick(self.place(power), in_units(power, self.units)) for power in powers]
+
+
+def in_units(value: float, units: Sequence[str]) -> str:
+    """Three digits of a value, in the unit that people would name it in."""
+    power = 0
+    while value >= 999.5 and power < len(units) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g}{units[power]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ def read_report(file: Path) -> dict[str, Any]:
 
 def write_report(report: Report, file: Path) -> None:
     """Write a report whole."""
-    _write(file, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text("out", file, text + "\n")
 
 
 def write_baseline(report: Report, file: Path) -> None:
@@ -113,7 +114,16 @@ def write_baseline(report: Report, file: Path) -> None:
         figures = ("all", "unanswerable", "median_quote_characters")
         kept["answers"] = {name: report["answers"][name] for name in figures}
     kept["confidence_model"] = report["confidence_model"]
-    _write(file, _lines(kept))
+    write_text("out", file, _lines(kept) + "\n")
+
+
+def write_text(field: str, file: Path, text: str) -> None:
+    """Write a file, in a new folder where it has none. Raises InvalidRequest, on `field`."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(field, f"{file} cannot be written: {error.strerror}") from None
 
 
 def report_file(given: str, report: Report, suffix: str) -> Path:
@@ -210,11 +220,3 @@ def _lines(document: Mapping[str, Any], depth: int = 2) -> str:
         for name, value in document.items()
     ]
     return "{\n" + ",\n".join(entries) + "\n}"
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest("out", f"{file} cannot be written: {error.strerror}") from None

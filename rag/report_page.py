@@ -15,12 +15,11 @@ from markupsafe import Markup
 from rag import plots
 from rag.abstention import why_not_measured
 from rag.compare import is_better, notes
-from rag.errors import InvalidRequest
-from rag.report import Report, best
+from rag.report import Report, best, write_text
 
 STYLE = "".join(
     files("rag").joinpath("pages", name).read_text(encoding="utf-8")
-    for name in ("style.css", "report.css")
+    for name in ("colours.css", "style.css", "report.css")
 )
 
 PAGES = Environment(
@@ -49,11 +48,7 @@ class Figure:
 
 def write_page(report: Report, file: Path) -> None:
     """Write the page. Raises InvalidRequest."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest("html", f"{file} cannot be written: {error.strerror}") from None
+    write_text("html", file, page(report))
 
 
 def page(report: Report) -> str:

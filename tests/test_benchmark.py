@@ -216,10 +216,25 @@ def test_sizes_that_are_no_numbers_are_refused(given: str) -> None:
 
 def test_what_cannot_be_done_is_said_before_anything_is_measured(rag: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for given in (("--clients", ""), ("--out", str(tmp_path / "file" / "out.json"))):
+    (tmp_path / "other.json").write_text('{"growth": []}')
+    (tmp_path / "empty.json").write_text(json.dumps({name: [] for name in benching.REPORTED}))
+    plot, empty = ("--plot", str(tmp_path / "growth.svg")), ("--from", str(tmp_path / "empty.json"))
+    for field, *given in (
+        ("clients", "--clients", ""),
+        ("out", "--out", str(tmp_path / "file" / "out.json")),
+        ("plot", "--plot", str(tmp_path / "file" / "growth.svg")),
+        ("plot", *plot, "--passages", ""),
+        ("plot", *plot, *empty),
+        ("from", "--from", str(tmp_path / "none.json")),
+        ("from", "--from", str(tmp_path / "file")),
+        ("from", "--from", str(tmp_path / "other.json")),
+        ("from", *empty, "--index", str(tmp_path / "index")),
+        ("from", *empty, str(tmp_path)),
+    ):
         done = rag("bench", *given, "--json")
         assert done.code == 2
         assert done.json["error"]["type"] == "InvalidRequest"
+        assert done.json["error"]["detail"].startswith(f"{field}: ")
         assert "adding" not in done.err
 
 
@@ -250,7 +265,8 @@ def test_the_command_prints_tables_and_writes_json(
     rows = "\n".join(f"{at}\ta{at}\t1" for at in range(len(QUESTIONS)))
     (tmp_path / "qrels.tsv").write_text(f"query-id\tcorpus-id\tscore\n{rows}\n")
     out = tmp_path / "bench.json"
-    done = rag("bench", str(tmp_path), "--passages", "20", "--clients", "1,2", "--out", str(out))
+    files = ("--out", str(out), "--plot", str(tmp_path / "growth.svg"))
+    done = rag("bench", str(tmp_path), "--passages", "20", "--clients", "1,2", *files)
     assert done.code == 0
     for words in (
         "12 articles, 12 passages",
@@ -270,3 +286,9 @@ def test_the_command_prints_tables_and_writes_json(
     ]
     assert report["growth"][0]["passages"] == 20
     assert "12 articles" in done.err
+    assert report.keys() == benching.REPORTED
+    drawn = (tmp_path / "growth.svg").read_text()
+    assert "20 passages: " in drawn
+    again = rag("bench", "--from", str(out), "--plot", str(tmp_path / "again.svg"))
+    assert (again.code, again.out, again.err) == (0, done.out, "")
+    assert (tmp_path / "again.svg").read_text() == drawn

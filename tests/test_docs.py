@@ -162,13 +162,14 @@ def test_the_python_lines_of_readme_run(
     assert articles == len(list((ROOT / "seeds").glob("*.md"))) - 1  # SOURCES.md is none
 
 
-def _eval_options() -> list[str]:
-    command = typer.main.get_command(app).commands["eval"]  # type: ignore[attr-defined]
-    return sorted(name for each in command.params for name in each.opts if name.startswith("--"))
+def _options(*commands: str) -> list[str]:
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parameters = [each for name in commands for each in known[name].params]
+    return sorted({name for each in parameters for name in each.opts if name.startswith("--")})
 
 
-@pytest.mark.parametrize("option", _eval_options())
-def test_readme_names_every_option_of_eval(option: str) -> None:
+@pytest.mark.parametrize("option", _options("eval", "bench"))
+def test_readme_names_every_option_of_measuring(option: str) -> None:
     assert re.search(rf"(?<![\w-]){option}(?![\w-])", README)
 
 

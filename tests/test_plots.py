@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag import plots
-from rag.plots import Axis
+from rag.plots import BYTES, COUNT, Axis, LogAxis
 from tests.evaluated import evaluated
 
 
@@ -36,6 +36,39 @@ def test_values_are_where_the_axis_says() -> None:
     assert [upwards.place(value) for value in (0, 0.25, 1)] == [200, 150, 0]
     assert [tick.label for tick in upwards.ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
     assert [tick.label for tick in Axis(0, 22, 0, 1).ticks] == ["0", "5", "10", "15", "20"]
+
+
+def test_a_logarithmic_axis_has_powers_of_ten_at_even_steps_around_all_values() -> None:
+    axis = LogAxis.around([14.4e6, 2.3e9, 190e6], 200, 20, BYTES)
+    assert [(tick.at, tick.label) for tick in axis.ticks] == [
+        (200, "10 MB"),
+        (140, "100 MB"),
+        (80, "1 GB"),
+        (20, "10 GB"),
+    ]
+    assert axis.place(10**7.5) == 170
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1000], ["100", "1k", "10k"]),
+        ([18_768], ["10k", "100k"]),
+        ([1000, 1_000_000], ["1k", "10k", "100k", "1M"]),
+    ],
+)
+def test_a_logarithmic_axis_has_two_ticks_at_least(values: list[int], labels: list[str]) -> None:
+    axis = LogAxis.around(values, 0, 300, COUNT)
+    assert [tick.label for tick in axis.ticks] == labels
+    assert all(0 <= axis.place(value) <= 300 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(0, "0 B"), (999.4, "999 B"), (999.6, "1 kB"), (14.384e6, "14.4 MB"), (2e15, "2e+03 TB")],
+)
+def test_bytes_are_told_in_three_digits(count: float, told: str) -> None:
+    assert plots.in_units(count, BYTES) == told
 
 
 def test_a_plot_for_each_measure_and_one_for_the_time(report: dict[str, Any]) -> None:

@@ -79,10 +79,6 @@ def bench(
 
     --index names a new folder where the archive is kept, instead of a temporary one.
     """
-    from rag import tables
-    from rag.growth import write_plot
-    from rag.report import write_report
-
     numbers = _numbers("passages", sizes), _numbers("clients", clients)
     if not numbers[1]:
         raise InvalidRequest("clients", "name at least one number")
@@ -92,6 +88,19 @@ def bench(
     _require_writable(out, plot, numbers[0] if report is None else report["growth"])
     if report is None:
         report = _measured(_workload(workload_set), index, *numbers)
+    try:
+        _told(report, out, plot, as_json=as_json)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if earlier is None:
+            raise
+        raise InvalidRequest("from", f"{earlier} cannot be shown: {error!r}") from None
+
+
+def _told(report: dict[str, Any], out: Path | None, plot: Path | None, *, as_json: bool) -> None:
+    from rag import tables
+    from rag.growth import write_plot
+    from rag.report import write_report
+
     if out is not None:
         write_report(report, out)
     if plot is not None:

@@ -292,3 +292,7 @@ def test_the_command_prints_tables_and_writes_json(
     again = rag("bench", "--from", str(out), "--plot", str(tmp_path / "again.svg"))
     assert (again.code, again.out, again.err) == (0, done.out, "")
     assert (tmp_path / "again.svg").read_text() == drawn
+    (tmp_path / "torn.json").write_text(json.dumps(report | {"encode": {}}))
+    shown = rag("bench", "--from", str(tmp_path / "torn.json"))
+    assert shown.code == 2
+    assert "torn.json cannot be shown" in shown.err

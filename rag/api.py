@@ -100,7 +100,7 @@ class HealthOut(BaseModel):
     status: str
 
 
-def _each_once(request: Request) -> None:
+async def _each_once(request: Request) -> None:
     """Refuse a parameter given twice: one of the two would be passed over."""
     names = [name for name, _ in request.query_params.multi_items() if name not in REPEATABLE]
     for name in names:
@@ -133,9 +133,9 @@ async def search(asked: AskRequest, service: Asking) -> Response:
 
 
 @router.post("/articles", responses=openapi_responses(400, 413, 415))
-def add_articles(articles: Articles, service: Asking) -> AddOut:
+async def add_articles(articles: Articles, service: Asking) -> AddOut:
     """Add articles, or revise those of the same id; what cannot be taken is listed in `failed`."""
-    return add(service, articles)
+    return await service.in_line(partial(add, service, articles))
 
 
 @router.get("/articles")
@@ -171,9 +171,9 @@ def show_text(article_id: str, service: Serving, revision: AtRevision = None) ->
 
 
 @router.delete("/articles/{article_id}", responses=openapi_responses(404))
-def remove_article(article_id: str, service: Serving) -> RemovedOut:
+async def remove_article(article_id: str, service: Serving) -> RemovedOut:
     """Remove an article with all its revisions."""
-    outcome = service.archive.remove([article_id])
+    outcome = await service.in_line(partial(service.archive.remove, [article_id]))
     service.renew_base()
     return RemovedOut(removed=article_id, generation=outcome.generation)
 

@@ -186,9 +186,15 @@ class Archive:
         To be called after changes; whoever calls it next does what was not done. Neither readers
         nor writers wait for it. A base that cannot be written is no error: the tail does.
         """
+        with suppress(StorageFailed, ArchiveBusy):
+            self.write_due_base()
+
+    def write_due_base(self) -> None:
+        """The same, where it is an error. Raises StorageFailed, and ArchiveBusy where another is
+        at it."""
         if not self._exists():
             return
-        with suppress(StorageFailed, ArchiveBusy), self._base_locked(0):
+        with self._base_locked(0):
             if self.base_is_due():
                 self._write_base()
 

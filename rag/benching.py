@@ -163,8 +163,8 @@ def _folder(index: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="rag-bench-") as temporary:
             yield Path(temporary)
         return
-    if index.exists() and any(index.iterdir()):
-        raise InvalidRequest("index", f"{index} is not empty; a new folder is needed")
+    if index.exists() and (not index.is_dir() or any(index.iterdir())):
+        raise InvalidRequest("index", f"{index} is not an empty folder; a new one is needed")
     yield index
 
 
@@ -191,16 +191,16 @@ def _measured(
             step(f"asking {len(questions)} {length} questions")
             found = benchmark.questions(folder, encoder, questions, clients)
             asked += [{"length": length, **each} for each in found]
-        step("asking while articles come in")
         whole = workload.questions[:ASKED]
-        disk = benchmark.disk(folder)  # before it is changed
-        adding = benchmark.while_adding(folder, whole, workload.articles)
+        disk = benchmark.disk(folder)
         growth = []
         for passages in sizes:
             step(f"building and asking {passages:,} made-up passages")
             with tempfile.TemporaryDirectory(prefix="rag-bench-") as place:
                 made = Path(place) / "index"
                 growth.append(benchmark.grown(folder, made, encoder, whole, passages))
+        step("asking while articles come in")
+        adding = benchmark.while_adding(folder, whole, workload.articles)
         return {
             "commit": commit(),
             "machine": machine(),

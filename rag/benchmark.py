@@ -44,7 +44,7 @@ PRODUCT = 2048
 """Rows and columns of the square matrices that the machine's rate is measured with."""
 
 START_S = 120
-"""How long a server may take to its first answer."""
+"""How long a server may take to end."""
 
 WARM_UP = 20
 """Questions asked before time is taken."""
@@ -157,7 +157,7 @@ def ingest_rate(folder: Path, encoder: Encoder, articles: Sequence[Article]) -> 
         "seconds": seconds,
         "articles_per_s": report.added / seconds,
         "tokens_per_s": timed.tokens / seconds,
-        "stages_s": {**took_s, "read and chunk": seconds - sum(took_s.values())},
+        "stages_s": {**took_s, "chunk and rest": seconds - sum(took_s.values())},
     }
 
 
@@ -324,7 +324,7 @@ def questions(
 
 def while_adding(index: Path, asked: Sequence[str], articles: Sequence[Article]) -> Measured:
     """Ask over HTTP, one question at a time, first alone and then while another client adds one
-    article after the other; the articles are in the archive afterwards."""
+    article after the other; these are removed afterwards."""
     with served(index, asked[0]) as server:
         alone = over_http(server.url, asked, 1)
         ended = threading.Event()
@@ -334,12 +334,16 @@ def while_adding(index: Path, asked: Sequence[str], articles: Sequence[Article])
                 found = over_http(server.url, asked, 1)
             finally:
                 ended.set()
-        return {**found, **adding.result(), "alone": alone}
+        added = adding.result()
+    with closing(Archive(index)) as archive:
+        archive.remove(added.pop("ids"))
+    return {**found, **added, "alone": alone}
 
 
 def _add(url: str, articles: Iterable[Article], ended: threading.Event) -> Measured:
     """Add articles one by one until told to end, under other ids and titles."""
     took_s: list[float] = []
+    ids: list[str] = []
     with closing(connected(url)) as connection:
         for number, article in enumerate(cycle(articles)):
             if ended.is_set():
@@ -353,7 +357,8 @@ def _add(url: str, articles: Iterable[Article], ended: threading.Event) -> Measu
             took_s.append(time.perf_counter() - began)
             if response.status != HTTPStatus.OK or answer["failed"]:
                 raise NotReady(f"the server did not take an article: {answer}")
-    return {"articles": len(took_s), "articles_per_s": len(took_s) / sum(took_s)}
+            ids += answer["ids"]
+    return {"ids": ids, "articles": len(ids), "articles_per_s": len(ids) / sum(took_s)}
 
 
 def grown(
@@ -361,7 +366,7 @@ def grown(
 ) -> Measured:
     """An archive of so many made-up passages, drawn from the one at `index`: one client at a time.
 
-    It is built at `folder`, which is emptied afterwards.
+    It is built at `folder`, which is removed afterwards.
     """
     with closing(Archive(index)) as real, closing(Archive(folder)) as archive:
         with real.reading() as reading:

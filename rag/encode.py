@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rag.cores import blas_threads
 from rag.encoder import ModelEncoder, projection_name
-from rag.exported import CANNOT, FORMAT, IN_INDEX, opened
+from rag.exported import CANNOT, FORMAT, IN_INDEX, Unusable, opened
 from rag.models import DEFAULT_MODEL, ModelFiles, locate_model
 from rag.process import command, environment
 from rag.types import EncodedQuestion, Encoding, Floats
@@ -158,8 +158,17 @@ class LazyEncoder:
         return self._ready().count(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
-        """See Encoder."""
-        return self._ready().encode_passages(texts)
+        """See Encoder. The graph for passages is loaded at its first use: where it has gone since
+        the model was loaded, the model is looked for again."""
+        loaded = self._ready()
+        try:
+            return loaded.encode_passages(texts)
+        except Unusable as error:
+            self._tell(str(error))
+            with self._loading:
+                if self._loaded is loaded:
+                    self._loaded = None
+            return self._ready().encode_passages(texts)
 
     def encode_question(self, text: str) -> EncodedQuestion:
         """See Encoder."""
@@ -203,7 +212,7 @@ def _lean(files: ModelFiles, places: Places, tell: Callable[[str], None]) -> Mod
 
             try:
                 lean = LeanEncoder(files.name, export)
-            except ValueError as error:
+            except Unusable as error:
                 tell(str(error))
                 continue
         if changed.result() is None:

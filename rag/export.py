@@ -34,6 +34,7 @@ from rag.exported import (
     QUESTIONS,
     TOKENIZER,
     WEIGHTS,
+    Unusable,
     appearing,
     describe,
     opened,
@@ -74,6 +75,10 @@ SAMPLE = (
     "The ministry said that the price of bread would not rise before the harvest. " * 9,
     "",
 )
+
+
+OUT_OF_MEMORY = "allocate memory"
+"""What torch's error says where there is none: another day there may be."""
 
 
 class NotEqual(Exception):
@@ -132,7 +137,7 @@ def _export(files: ModelFiles, destination: Path) -> None:
         _write_questions(folder)
         try:
             _require_questions(lean, _described(files, reference, folder), texts)
-        except (NotEqual, ValueError):  # then questions are encoded as passages are
+        except (NotEqual, Unusable):  # then questions are encoded as passages are
             for name in (QUESTIONS, QUESTION_WEIGHTS):
                 (folder / name).unlink()
             _described(files, reference, folder)
@@ -277,7 +282,8 @@ def main(name: str, folder: str, fingerprint: str, destination: str) -> int:
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         print(said[0], file=sys.stderr)
-        return 1 if isinstance(error, OSError) else CANNOT
+        of_today = isinstance(error, OSError | MemoryError) or OUT_OF_MEMORY in str(error)
+        return 1 if of_today else CANNOT
     return 0
 
 

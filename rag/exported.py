@@ -37,6 +37,10 @@ FOR_QUESTIONS = frozenset([QUESTIONS, QUESTION_WEIGHTS])
 LARGE = frozenset([WEIGHTS, QUESTION_WEIGHTS])
 
 
+class Unusable(Exception):
+    """Files of an exported model cannot be used, or are not there any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """An exported model of this format whose small files are whole; `weights` are the sha256 that

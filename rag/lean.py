@@ -18,14 +18,14 @@ from tokenizers import Tokenizer
 
 from rag.cores import cores
 from rag.encoder import ModelEncoder, Pass, Tokenised
-from rag.exported import GRAPH, QUESTIONS, TOKENIZER, Export
+from rag.exported import GRAPH, QUESTIONS, TOKENIZER, Export, Unusable
 from rag.turns import Turns
 from rag.types import Numbers
 
 PASS_TOKENS = 500
-"""Tokens in one pass, padding included. On two cores a question waits 80 ms for such a pass to end,
-and larger ones gain nothing: 250, 500, 1,000, 2,000 and 4,000 gave 3,700, 3,300, 3,300, 3,000 and
-2,500 tokens a second of processor time, and a process of 191, 199, 216, 243 and 341 MB."""
+"""Tokens in one pass, padding included: 80 ms on two cores. Larger ones gain nothing: 250, 500,
+1,000, 2,000 and 4,000 gave 3,700, 3,300, 3,300, 3,000 and 2,500 tokens a second of processor time,
+and a process of 191, 199, 216, 243 and 341 MB."""
 
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("token_embeddings", "sentence_embedding")
@@ -37,8 +37,11 @@ class LeanEncoder(ModelEncoder):
     runtime = "onnxruntime"
 
     def __init__(self, name: str, export: Export) -> None:
-        """Raises ValueError for files that onnxruntime cannot use."""
-        tokenizer = Tokenizer.from_file(str(export.folder / TOKENIZER))
+        """Raises Unusable for files that cannot be used; later uses of it do too."""
+        try:
+            tokenizer = Tokenizer.from_file(str(export.folder / TOKENIZER))
+        except Exception as error:  # it raises no other
+            raise Unusable(f"tokenizers cannot use {export.folder}: {error}") from error
         super().__init__(name, export.fingerprint, export.shape, tokenizer)
         self.exported = export.folder
         self._graph = _Graph(export.folder / GRAPH)
@@ -79,15 +82,10 @@ class LeanEncoder(ModelEncoder):
 
 
 class _Graph:
-    """One graph of an exported model, loaded at its first use.
+    """One graph of an exported model, loaded at its first use."""
 
-    A thread that waits within a pass by spinning (`spins`) takes a core from whoever else is at
-    work here. For the few milliseconds of a question that is worth the fifth which it saves.
-    """
-
-    def __init__(self, file: Path, *, spins: bool = False) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._spins = spins
         self._loading = threading.Lock()
         self._session: onnxruntime.InferenceSession | None = None
         self._options = onnxruntime.RunOptions()
@@ -99,7 +97,7 @@ class _Graph:
         return self.session().run(OUTPUTS, inputs, self._options)
 
     def session(self) -> onnxruntime.InferenceSession:
-        """The graph, loaded. Raises ValueError for files that onnxruntime cannot use."""
+        """The graph, loaded. Raises Unusable."""
         with self._loading:
             if self._session is None:
                 self._session = self._loaded()
@@ -108,8 +106,8 @@ class _Graph:
     def _loaded(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._spins)))
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # between passes
+        # A thread that waits by spinning takes a core from whoever else is at work on this machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The arena is given back at the end of each pass. Without it the many large pieces fragment
         # the process's heap: passes of 4,000 tokens took 25% longer, and the process grew to 671 MB
         # instead of 371.
@@ -119,7 +117,7 @@ class _Graph:
                 str(self._file), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # it has many, and they share no base of its own
-            raise ValueError(f"onnxruntime cannot use {self._file}: {error}") from error
+            raise Unusable(f"onnxruntime cannot use {self._file}: {error}") from error
 
 
 def _fitting(texts: Sequence[Tokenised]) -> int:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 from rag.archive import Archive
+from rag.errors import ArchiveBusy, StorageFailed
 
 LESS_URGENT = 10
 
 if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(LESS_URGENT)
-    with closing(Archive(sys.argv[1])) as archive:
-        archive.renew_base()
+    with closing(Archive(sys.argv[1])) as archive, suppress(ArchiveBusy):
+        try:
+            archive.write_due_base()
+        except StorageFailed as error:
+            sys.exit(str(error))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ from rag.vectors import EXACT_MOST
 logger = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
+
+ADDED_AT_ONCE = 2
+"""Calls that change the archive at a time: one is at the model, one at the disk."""
+
+RENEW_AGAIN_S = 600
+"""How long after a large base could not be written it is tried again; the tail does meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,14 @@ class Service:
             question_characters=limits.question_characters,
         )
         self._answering = CapacityLimiter(cores() + 1)  # one waits for the disk, or for the model
+        self._changing = CapacityLimiter(ADDED_AT_ONCE)
         self._loaded: Future[None] = Future()
         self._starting = threading.Lock()
         self._started = False
         self._counted = ("", 0, 0)
         self._renewing: subprocess.Popen[str] | None = None
+        self._renew_from = 0.0
+        self._stopped = False
         self.require()
 
     def require(self) -> None:
@@ -94,6 +104,11 @@ class Service:
         60 questions a second on two cores where three answered 93.
         """
         return await to_thread.run_sync(work, limiter=self._answering)
+
+    async def in_line(self, work: Callable[[], Made]) -> Made:
+        """What `work` gives, which changes the archive, in a thread. However many wait, they leave
+        threads to all who only read."""
+        return await to_thread.run_sync(work, limiter=self._changing)
 
     async def loaded(self) -> None:
         """Wait for the model, without holding a thread. Raises NotReady if it cannot be loaded."""
@@ -167,6 +182,7 @@ class Service:
 
     def stop(self) -> None:
         """End what runs beside the calls, and let go of the archive."""
+        self._stopped = True
         if self._renewing:
             self._renewing.terminate()
         self.archive.close()
@@ -187,6 +203,8 @@ class Service:
     def _renew_base_apart(self) -> None:
         if self._renewing and self._renewing.poll() is None:
             return  # the next change does what this one comes too late for
+        if time.monotonic() < self._renew_from:
+            return
         self._renewing = renewing = subprocess.Popen(  # noqa: S603 - our own module
             command("rag.renewing", str(self.archive.folder.resolve())),
             env=environment(),
@@ -196,8 +214,10 @@ class Service:
             errors="replace",
         )
         said = renewing.communicate()[1].strip()
-        if renewing.returncode > 0:  # else it is done, or was told to end
-            logger.error("the dense base cannot be renewed: %s", said)
+        if renewing.returncode and not self._stopped:
+            self._renew_from = time.monotonic() + RENEW_AGAIN_S
+            ended = said or f"its process ended with {renewing.returncode}"
+            logger.error("the dense base cannot be renewed: %s", ended)
 
     def _load(self) -> None:
         try:
@@ -213,13 +233,13 @@ class Service:
             self._loaded.set_result(None)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
 async def _loaded_service(request: Request) -> Service:
-    service = _service(request)
+    service = await _service(request)
     await service.loaded()
     return service
 

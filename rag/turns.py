@@ -16,7 +16,7 @@ Given = TypeVar("Given")
 
 
 class Turns(Generic[Question, Given]):
-    """Lets threads run the model one after the other.
+    """Lets threads take turns at the model.
 
     Questions that came while a pass of others was running share the next one; a question that finds
     none waits for nobody. A batch of passages begins when no question is there, one at a time; a

@@ -297,6 +297,34 @@ def test_a_process_that_cannot_write_the_base_says_why(
     assert not bases(tmp_path)
 
 
+def test_a_large_base_for_which_there_is_no_room_is_told_once(
+    empty: TestClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("rag.service.EXACT_MOST", 1)
+    (tmp_path / "index").mkdir(exist_ok=True)
+    (tmp_path / "index" / "dense.faiss.tmp").symlink_to(tmp_path / "nowhere" / "file")
+    for article in ARTICLES:
+        add(empty, article)
+        renewed()
+    assert caplog.text.count("the dense base cannot be renewed") == 1
+    assert "the base cannot be written" in caplog.text
+    assert empty.post("/ask", json={"question": QUESTION}).json()["citations"]
+
+
+def test_a_process_that_is_killed_while_it_writes_the_base_is_told(
+    empty: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rag.service.EXACT_MOST", 1)
+    suicide = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr("rag.service.command", lambda *_: [sys.executable, "-c", suicide])
+    add(empty, *ARTICLES)
+    renewed()
+    assert "its process ended with -9" in caplog.text
+
+
 def test_a_process_that_writes_the_base_ends_with_the_server(
     empty: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -206,7 +206,7 @@ def test_a_copy_that_onnxruntime_cannot_use_is_made_again(
     (place / "questions.onnx").write_bytes(b"x" * 100)
     exported.describe(place, "tiny", about["fingerprint"], Shape(**about["shape"]))
     assert opened(place) is not None
-    with pytest.raises(ValueError, match="onnxruntime cannot use"):
+    with pytest.raises(exported.Unusable, match="onnxruntime cannot use"):
         lean.LeanEncoder("tiny", opened(place))  # type: ignore[arg-type]
     monkeypatch.setattr(encode, "_export", lambda *_: None)  # it finds what is there whole
     encoder = load_encoder(str(model), cache=tmp_path / "cache", tell=told)
@@ -214,6 +214,20 @@ def test_a_copy_that_onnxruntime_cannot_use_is_made_again(
     assert encoder.encode_passages([TEXT])[0].tokens == encoder.count([TEXT])[0] + 2
     assert REFERENCE in told[-1]
     assert "cannot be used" in told[-1]
+
+
+def test_passages_are_encoded_though_the_copy_that_was_loaded_has_gone(
+    model: Path, place: Path, tmp_path: Path
+) -> None:
+    own, told = tmp_path / "index", Told()
+    shutil.copytree(place, own / "model")
+    encoder = load_encoder(str(model), index=own, cache=tmp_path / "cache", tell=told)
+    encoder.encode_question(TEXT)
+    assert encoder.exported == own / "model"
+    shutil.rmtree(own / "model")
+    assert encoder.encode_passages([TEXT])[0].tokens == encoder.count([TEXT])[0] + 2
+    assert encoder.exported == place
+    assert "onnxruntime cannot use" in told[0]
 
 
 # Read-only folders. A file in a folder's place is what cannot be written to as root either.

@@ -139,6 +139,19 @@ def test_what_torch_cannot_trace_is_said(
     assert capsys.readouterr().err.splitlines()[-1] == "no such operator"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
+def test_without_memory_it_may_be_tried_again(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rag import export as exporting
+
+    def full(*_: Any) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(exporting, "export", full)
+    assert exporting.main("tiny", str(tmp_path), "", str(tmp_path / "e")) not in (0, CANNOT)
+
+
 def test_where_nothing_can_be_written_it_may_be_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

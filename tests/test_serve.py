@@ -7,7 +7,8 @@ import json
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from importlib import import_module
@@ -23,7 +24,7 @@ from rag.archive import Archive, Outcome
 from rag.config import Settings
 from rag.errors import IndexMismatch, InvalidRequest, ModelNotFound, NotReady, StorageFailed
 from rag.serve import create_app, serve
-from rag.types import EncodedQuestion
+from rag.types import EncodedQuestion, Encoding
 from tests.fakes import FakeEncoder
 from tests.served import ARTICLES, JSON, PROBLEM, QUESTION, add, filled, problem, running, server
 
@@ -184,6 +185,42 @@ def test_questions_while_articles_are_added(client: TestClient) -> None:
         generations = [each.result(60) for each in asked]
     assert min(generations) >= 1
     assert ask() == 13
+
+
+class Waiting(FakeEncoder):
+    """Encodes the passages of new articles when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
+        assert self.go.wait(60)
+        return super().encode_passages(texts)
+
+
+def test_however_many_add_others_are_answered(tmp_path: Path) -> None:
+    encoder = Waiting()
+    with (
+        server(tmp_path / "index", encoder=encoder) as client,
+        ThreadPoolExecutor(80) as threads,
+    ):
+        adding = [
+            threads.submit(client.post, "/articles", json={"id": f"n{n}", "text": f"Storm {n}."})
+            for n in range(70)
+        ]
+        inside = client.app.state.service._changing  # type: ignore[attr-defined]
+        until = time.monotonic() + 60
+        while inside.statistics().tasks_waiting < 60:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        try:
+            for address in ("/health/ready", "/articles", "/metrics", "/ask?q=storm", "/"):
+                asked = threads.submit(client.get, address)
+                assert asked.result(60).status_code == 200, address
+        finally:
+            encoder.go.set()
+        assert {each.result(60).status_code for each in adding} == {200}
 
 
 def test_a_budgets_encoding_must_be_at_hand(tmp_path: Path) -> None:

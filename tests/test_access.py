@@ -202,6 +202,8 @@ def test_revoking_the_last_key_or_losing_the_file_opens_nothing(
     for name in ("reader", "writer"):
         keys.file.revoke(name)
     problem(client.get("/articles"), 401)
+    with server(tmp_path / "index") as anew:
+        problem(anew.get("/articles"), 401)
     (tmp_path / "index" / "keys.json").unlink()
     problem(client.get("/articles"), 401)
     with server(tmp_path / "index") as anew:

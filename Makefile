@@ -32,7 +32,7 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock clean \
+.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock audit clean \
     FORCE
 
 help: ## list what can be made
@@ -90,6 +90,14 @@ lock: ## write constraints.txt anew; torch stays as it is pinned there
 	    | sed -E 's/\+cpu$$//; /^(nvidia|cuda|triton)/d'; } > build/lock/constraints.txt
 	@mv build/lock/constraints.txt constraints.txt && rm -rf build/lock
 	@echo "Wrote constraints.txt"
+
+# --strict: a package that the service does not know is no package without known vulnerabilities.
+audit: ## look for known vulnerabilities in what constraints.txt pins; needs the network
+	@rm -rf build/audit && $(PYTHON) -m venv build/audit
+	@$(subst $(BIN),build/audit/bin,$(PIP)) install pip-audit
+	@build/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+	    -r constraints.txt || { echo "Not a clean audit. If no vulnerability is named above, the" \
+	    "service that knows them was not reached: nothing is known then." >&2; exit 1; }
 
 clean: ## remove .venv, caches and builds; the archive stays
 	@rm -rf .venv build dist *.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache \

@@ -110,7 +110,12 @@ async def _each_once(request: Request) -> None:
 
 router = APIRouter(
     dependencies=[Depends(_each_once)],
-    responses=openapi_responses(403, 422, 429, 500, 503),
+    responses=openapi_responses(401, 403, 422, 429, 500, 503),
+)
+health = APIRouter(
+    prefix="/health",
+    dependencies=[Depends(_each_once)],
+    responses=openapi_responses(403, 422, 500, 503),
 )
 
 
@@ -187,13 +192,13 @@ def verify(claim: VerifyRequest, service: Serving) -> VerifyOut:
     return verification_json(verification)
 
 
-@router.get("/health/live")
+@health.get("/live", openapi_extra={"security": []})
 async def live() -> HealthOut:
     """Whether the process answers."""
     return HealthOut(status="live")
 
 
-@router.get("/health/ready")
+@health.get("/ready", openapi_extra={"security": []})
 def ready(service: Serving) -> HealthOut:
     """Whether it answers questions."""
     service.check_ready()

@@ -246,11 +246,11 @@ class Archive:
 
         In a sound one recall is measured too, and kept for `soundness.known_recall`.
         """
-        faults: list[Fault] = []
+        faults = soundness.key_faults(self.folder)
         measured = None
         try:
             if not self._exists():
-                return soundness.remains(self.folder)
+                return faults + soundness.remains(self.folder)
             with self._store.read() as reading:
                 faults.extend(soundness.faults(self.folder, reading, report))
                 if not faults:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from rag import benching, measuring, opening
+from rag import benching, keying, measuring, opening
 from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
 from rag.opening import print_json
 from rag.options import AsJson, AskedAt, From, Index, Source, To, TokenBudget, TopK
@@ -178,6 +178,7 @@ def serve(
 
 app.command(name="eval")(measuring.evaluate)
 app.command()(benching.bench)
+app.add_typer(keying.app, name="key")
 
 
 @app.command()
@@ -230,7 +231,7 @@ def check(index: Index = None, as_json: AsJson = False) -> None:
         if faults:
             show.err.print(
                 "Faults in lexical, dense or model are mended by `rag rebuild`; for one in "
-                "library.db restore the file from a backup."
+                "library.db or keys.json restore the file from a backup."
             )
         else:
             show.out.print("sound")

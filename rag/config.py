@@ -60,6 +60,15 @@ class Settings(BaseSettings):
         description="Names, separated by commas, that the server answers to besides those of "
         "this machine's loopback and its own address.",
     )
+    allow_anyone: bool = Field(
+        default=False,
+        description="Listen beyond loopback while there is no key: everybody may come in.",
+    )
+    max_wrong_keys_per_minute: int = Field(
+        default=10,
+        description="Wrong keys that an address may send in a minute; one more gets 429.",
+        ge=1,
+    )
     max_text_bytes: int = Field(
         default=10 * MEBIBYTE, description="Longest text of an article, in bytes of UTF-8.", ge=1
     )

@@ -147,6 +147,59 @@ class Forbidden(RagError):
     title = "Not allowed from there"
 
 
+class Unguarded(RagError):
+    """Without a key, listening there would let in everybody who can reach this machine."""
+
+    title = "Anybody could come in"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"listening on {host or 'all addresses'} without a key would let everybody who can "
+            "reach this machine read, add and delete. Make a key with `rag key add NAME`, or set "
+            "RAG_ALLOW_ANYONE=yes if that is wanted"
+        )
+
+
+class KeyNeeded(RagError):
+    """The request came without a key, or with one that is not known."""
+
+    title = "A key is needed"
+
+
+class RightMissing(RagError):
+    """The key is good, but not for this."""
+
+    title = "The key does not allow that"
+
+    def __init__(self, right: str) -> None:
+        self.right = right
+        super().__init__(f"that needs a key with the right to {right}")
+
+
+class KeyNotFound(RagError):
+    """No key has that name."""
+
+    title = "No such key"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no key {name!r}; `rag key list` names those there are")
+
+
+class KeysDamaged(RagError):
+    """The file of keys cannot be read or trusted. Until it is mended nobody is let in."""
+
+    title = "The keys cannot be used"
+
+    def __init__(self, file: str, fault: str) -> None:
+        self.fault = fault
+        super().__init__(
+            f"{file}: {fault}. Restore it from a backup, or remove it and make new keys with "
+            "`rag key add`"
+        )
+
+
 class NotJson(RagError):
     """A write came with another content type than application/json."""
 
@@ -182,6 +235,11 @@ HTTP_STATUS: dict[type[RagError], int] = {
     ModelRefused: 503,
     MissingExtra: 503,
     Forbidden: 403,
+    Unguarded: 503,
+    KeyNeeded: 401,
+    RightMissing: 403,
+    KeyNotFound: 404,
+    KeysDamaged: 503,
     NotJson: 415,
     TooLarge: 413,
     NotReady: 503,

@@ -33,6 +33,7 @@ DEFAULT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
     "Cache-Control": "no-store",
 }
@@ -63,7 +64,7 @@ class Guard:
     def _refusal(self, method: str, headers: Headers) -> RagError | None:
         hosts = headers.getlist("host")
         host = _split_host(hosts[0]) if len(hosts) == 1 else None
-        if host is None or not _is_ours(host[0], self._hosts):
+        if host is None or not (host[0] in self._hosts or is_loopback(host[0])):
             return Forbidden(
                 "the request's Host is not one this server answers to; add its name to "
                 "RAG_ALLOWED_HOSTS if it should"
@@ -174,8 +175,9 @@ def _split_host(value: str, scheme: str = "http") -> tuple[str, int] | None:
     return found[1].strip("[]").lower(), int(found[2] or DEFAULT_PORTS[scheme])
 
 
-def _is_ours(name: str, names: frozenset[str]) -> bool:
-    if name == "localhost" or name in names:
+def is_loopback(name: str) -> bool:
+    """Whether a host is this machine's loopback; a name other than localhost is not."""
+    if name.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +24,10 @@ KNOWN_SHA256 = {
 
 MODEL_FILES = {".safetensors", ".json", ".txt", ".model"}
 """Endings of the files that decide a model's vectors. Pickled weights are never loaded."""
+
+
+_MODULE = re.compile(r"sentence_transformers\.[\w.]*\.[A-Z]\w*")
+"""A class: what else stands in those modules, as torch itself, has functions that load pickles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ def locate_model(model: str = DEFAULT_MODEL) -> ModelFiles:
     digests = {
         str(file.relative_to(folder)): sha256(file)
         for file in sorted(folder.rglob("*"))
-        if file.suffix in MODEL_FILES and file.is_file()
+        if _is_hashed(file)
     }
     if model == DEFAULT_MODEL:
         for name, expected in KNOWN_SHA256.items():
@@ -50,8 +59,38 @@ def locate_model(model: str = DEFAULT_MODEL) -> ModelFiles:
     for pickled in folder.rglob("pytorch_model.bin"):
         if not any(pickled.parent.glob("*.safetensors")):
             raise ModelNotFound(model, f"{pickled} is pickled, and has no .safetensors beside it")
+    for kind in _module_kinds(folder):
+        if not _MODULE.fullmatch(kind):
+            raise ModelNotFound(model, f"It names {kind!r}, no module of sentence-transformers")
     lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return ModelFiles(model, folder, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _module_kinds(folder: Path) -> list[str]:
+    """The classes that a model names for its parts; they are imported by that name."""
+    try:
+        return [str(part["type"]) for part in json.loads((folder / "modules.json").read_bytes())]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []  # none, or what cannot be loaded anyway
+
+
+@contextmanager
+def loadable(files: ModelFiles) -> Iterator[Path]:
+    """A folder with links to those files of a model that are hashed, and nothing else, while the
+    context lasts. Libraries look for pickled weights and for code where others are missing, and
+    follow links to folders: what they find here is what was looked at."""
+    with tempfile.TemporaryDirectory(prefix="rag-model-") as place:
+        for found in sorted(files.folder.rglob("*")):
+            seen = Path(place) / found.relative_to(files.folder)
+            if found.is_dir() and not found.is_symlink():
+                seen.mkdir()  # a part without files is its folder
+            elif _is_hashed(found):
+                seen.symlink_to(found.resolve())
+        yield Path(place)
+
+
+def _is_hashed(file: Path) -> bool:
+    return file.suffix in MODEL_FILES and file.is_file()
 
 
 def _default_folder() -> Path:

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from transformers.utils import logging
 
 from rag.encoder import ModelEncoder, Pass, Shape, Tokenised
-from rag.models import ModelFiles
+from rag.models import ModelFiles, loadable
 
 BATCH = 32
 """Texts in one forward pass; longer batches gain nothing on two cores and take more memory."""
@@ -44,13 +44,14 @@ class SentenceTransformerEncoder(ModelEncoder):
     def __init__(self, files: ModelFiles) -> None:
         """Load the model, without the network and without code or pickles of its own."""
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self.model = SentenceTransformer(
-            str(files.folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )
+        with loadable(files) as folder:
+            self.model = SentenceTransformer(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
         # A copy of its own: the library sets truncation and padding on its tokenizer at every
         # call, and the default model's file comes with both switched on.
         tokenizer = Tokenizer.from_str(self.model.tokenizer.backend_tokenizer.to_str())

@@ -8,17 +8,20 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from rag import api, page, problems
+from rag.access import Access, WrongKeys
 from rag.archive import Archive
 from rag.config import Settings
 from rag.encode import load_encoder
-from rag.errors import NotReady
-from rag.guard import Crowd, Envelope, Guard, own_names
+from rag.errors import NotReady, Unguarded
+from rag.guard import Crowd, Envelope, Guard, is_loopback, own_names
+from rag.keys import KeyFile
 from rag.metrics import Metered
 from rag.service import Limits, Service
 from rag.types import Encoder
@@ -30,15 +33,33 @@ KEEP_ALIVE_S = 5
 WAITING_CONNECTIONS = 1024
 UNCROWDED = ("/health/", "/metrics")
 
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`."},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key as the password."},
+}
+
 DESCRIPTION = """Search and question answering over an archive of articles. Every quote can be
 checked: `/articles/{id}/text` from `start` to `end`, in code points, is the quote."""
+
+
+class _Described(FastAPI):
+    """An application whose description says how a key is sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        """See FastAPI. The empty requirement: where there is no key, none is asked for."""
+        schema = super().openapi()
+        schema["components"]["securitySchemes"] = SECURITY_SCHEMES
+        schema["security"] = [{name: []} for name in SECURITY_SCHEMES] + [{}]
+        return schema
 
 
 def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI:
     """The application over the archive that `settings` name; `encoder` takes the model's place.
 
-    Raises ModelNotFound, ModelRefused, IndexMismatch and what is wrong with the archive.
+    Raises Unguarded, KeysDamaged, ModelNotFound, ModelRefused, IndexMismatch and what is wrong
+    with the archive.
     """
+    keys, keys_required = _keys(settings)
     service = Service(
         Archive(settings.index, lock_timeout_s=settings.lock_timeout_s),
         encoder or load_encoder(settings.model, index=settings.index, cache=settings.cache),
@@ -48,7 +69,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         passage_tokens=settings.passage_tokens,
     )
     hosts = own_names(settings.host, settings.allowed_hosts)
-    app = FastAPI(
+    app = _Described(
         title="rag",
         description=DESCRIPTION,
         version=version("rag-archive"),
@@ -62,12 +83,19 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
             Middleware(Guard, hosts=hosts, max_body_bytes=settings.max_body_bytes),
+            Middleware(
+                Access,
+                keys=keys,
+                required=keys_required,
+                wrong_keys=WrongKeys(settings.max_wrong_keys_per_minute),
+            ),
             Middleware(Crowd, at_once=settings.max_requests_at_once, exempt=UNCROWDED),
         ],
     )
     app.state.service = service
-    problems.install(app, [*api.router.routes, *page.router.routes])
+    problems.install(app, [*api.router.routes, *api.health.routes, *page.router.routes])
     app.include_router(api.router)
+    app.include_router(api.health)
     app.include_router(page.router)
     return app
 
@@ -90,6 +118,7 @@ def serve(
         access_log=False,  # its lines would hold the questions
         server_header=False,
         proxy_headers=False,
+        ws="none",  # what looks at requests looks at HTTP
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
@@ -104,6 +133,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.start()
     yield
     service.stop()
+
+
+def _keys(settings: Settings) -> tuple[KeyFile, bool]:
+    """The archive's keys, and whether one is needed even while there is none."""
+    keys = KeyFile(settings.index)
+    required = not (is_loopback(settings.host) or settings.allow_anyone)
+    if not keys.keys() and required:
+        raise Unguarded(settings.host)
+    return keys, required
 
 
 def _limits(settings: Settings) -> Limits:

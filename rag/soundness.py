@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.errors import KeysDamaged
 from rag.exported import IN_INDEX, fault
+from rag.keys import FILE as KEY_FILE
+from rag.keys import KeyFile
 from rag.lexical import LexicalIndex
 from rag.reading import Reading
 from rag.snapshot import base_record
@@ -20,6 +23,15 @@ VECTORS_AT_ONCE = 20_000
 
 RECALL_LEAST = 0.95
 """Recall@10 under which the base is at fault. It is .98 and more by design, .999 as measured."""
+
+
+def key_faults(folder: Path) -> list[Fault]:
+    """What is wrong with the file of keys, which need not be there."""
+    try:
+        KeyFile(folder).keys()
+    except KeysDamaged as error:
+        return [Fault(KEY_FILE, error.fault)]
+    return []
 
 
 def remains(folder: Path) -> list[Fault]:

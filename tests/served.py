@@ -106,7 +106,7 @@ def running(index: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith("listening on http://127.0.0.1:")
+            assert line.startswith(f"listening on http://{settings.get('host', '127.0.0.1')}:")
             yield process, int(line.rpartition(":")[2])
         finally:
             process.kill()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
+from rag.keys import KeyFile
 from tests.served import ARTICLES, JSON, running
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -161,3 +162,23 @@ FORM = """<!doctype html><meta charset="utf-8"><p id="fetched"></p>
 <script>
 fetch("%s/articles").catch(error => { fetched.textContent = error.name; });
 </script>"""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_browser_with_a_key_shows_the_page(known: bool, browser: Browser, tmp_path: Path) -> None:
+    """As it does when its user has typed the key into what the browser asks with."""
+    _, key = KeyFile(tmp_path).add("reader")
+    with running(tmp_path) as (_, port):
+        context = browser.new_context(
+            base_url=f"http://127.0.0.1:{port}",
+            http_credentials={"username": "anna", "password": key if known else "rag_wrong"},
+        )
+        page = context.new_page()
+        response = page.goto("/")
+        assert response is not None
+        assert response.status == (200 if known else 401)
+        if known:
+            page.get_by_label("Your question").fill("harbour")
+            page.get_by_label("Your question").press("Enter")
+            expect(page.get_by_text("Nothing was found")).to_be_visible()
+        context.close()

@@ -26,6 +26,7 @@ def test_the_defaults() -> None:
     assert (settings.max_text_bytes, settings.max_body_bytes) == (10 * 2**20, 32 * 2**20)
     assert (settings.max_question_characters, settings.max_articles_per_call) == (8000, 1000)
     assert (settings.lock_timeout_s, settings.passage_tokens) == (30, None)
+    assert (settings.allow_anyone, settings.max_wrong_keys_per_minute) == (False, 10)
     assert settings.token_encoding == DEFAULT_ENCODING
     assert 0 <= settings.lexical_weight <= 1
 

@@ -207,6 +207,7 @@ def test_the_headers_of_every_response(address: str, client: TestClient) -> None
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
     assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -214,3 +215,24 @@ def test_the_headers_of_every_response(address: str, client: TestClient) -> None
     assert "base-uri 'none'" in policy
     assert "unsafe" not in policy
     assert "access-control-allow-origin" not in headers
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", f"http://{HOST}"])
+def test_no_page_elsewhere_is_ever_allowed_anything(origin: str, client: TestClient) -> None:
+    """Neither when it asks first, as a browser does before it sends JSON or a key, nor after."""
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "x"}
+    responses = [
+        client.options("/ask", headers={"origin": origin, **asks}),
+        client.options("/articles", headers={"origin": origin, **asks}),
+        client.post("/ask", json={"question": "harbour"}, headers={"origin": origin}),
+        client.get("/ask?q=harbour", headers={"origin": origin}),
+        client.get("/", headers={"origin": origin}),
+        client.get("/health/live", headers={"origin": origin}),
+        client.get("/nothing", headers={"origin": origin}),
+    ]
+    for response in responses:
+        allowed = [name for name in response.headers if name.startswith("access-control")]
+        assert allowed == []
+    statuses = [response.status_code for response in responses]
+    ours = origin == f"http://{HOST}"
+    assert statuses == ([405, 405, 200, 200, 200, 200, 404] if ours else [403] * 7)

@@ -24,8 +24,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag import exported, soundness
-from rag.errors import ArchiveBusy, ArchiveDamaged, ArticleNotFound, StorageFailed
+from rag import backup, exported, soundness
+from rag.errors import (
+    ArchiveBusy,
+    ArchiveDamaged,
+    ArticleNotFound,
+    InvalidRequest,
+    StorageFailed,
+    UnreadableItem,
+)
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.reading import Reading
 from rag.schema import ArticleDraft, same_record
@@ -235,6 +242,30 @@ class Archive:
                 self._write_base()
         return generation
 
+    def back_up(self, file: Path) -> backup.Contents:
+        """Write all that is published to a file that is not there yet; see `backup.write`."""
+        if not self._exists():
+            raise UnreadableItem(str(self.folder), "there is no library.db in it to back up")
+        return backup.write(self._store, file)
+
+    def restore(self, file: Path, *, replace: bool = False) -> None:
+        """Make the archive what a backup holds; `replace`: in the place of one that is there.
+
+        Derived files are made anew, encoding nothing. Readers go on: they see what was there
+        before, whole, and then what was restored, as a later generation. Raises InvalidRequest if
+        there is an archive and it is not to be replaced, and as `backup.checked_copy` does, after
+        each of which nothing has changed.
+        """
+        with self._locked():
+            if self._store.exists() and not replace:
+                problem = f"{self.folder} has an archive; --replace puts the backup in its place"
+                raise InvalidRequest("--index", problem)
+            with backup.checked_copy(file, self.folder) as copy:
+                backup.put(copy, self._store, self._seen())
+            self._store.create()
+            self._roll_forward()
+        self.renew_base()
+
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.
 
@@ -350,6 +381,16 @@ class Archive:
         with lock:
             yield
 
+    def _seen(self) -> int:
+        """The greatest generation that a reader may have seen, as far as can be told."""
+        seen = 0
+        if self._store.exists():
+            with suppress(ArchiveDamaged), self._store.read() as reading:
+                seen = reading.unpublished() or reading.generation
+        with suppress(ValueError):
+            seen = max(seen, self._writer_lexical().searcher().generation)
+        return seen
+
     def _writer_lexical(self) -> LexicalIndex:
         """The lexical index for writing, apart from the one that other threads are reading."""
         return LexicalIndex(self.folder / "lexical")
@@ -402,15 +443,18 @@ class Archive:
         """Write the dense base for the published generation and throw older ones away."""
         place = self._store.place()
         with self._store.read() as reading:
+            archive = reading.archive()
             dimension = int(reading.manifest()["dimension"])
             parts = _vector_parts(reading, dimension)
             record = write_base(self.folder, reading.generation, dimension, parts)
         with self._locked():
-            if self._store.place() != place:  # a backup was put in its place meanwhile
+            with self._store.write() as writing:
+                same = (self._store.place(), writing.archive()) == (place, archive)
+                if same:
+                    writing.set_manifest({"dense_base": record.to_json()})
+            if not same:  # a backup was put in its place meanwhile
                 (self.folder / record.file).unlink(missing_ok=True)
                 return
-            with self._store.write() as writing:
-                writing.set_manifest({"dense_base": record.to_json()})
         for file in self.folder.glob("dense.*"):
             if file.name != record.file:
                 file.unlink(missing_ok=True)

@@ -261,6 +261,8 @@ class LexicalIndex:
         try:
             writer = index.writer(WRITER_HEAP_BYTES, 1)
             try:
+                # A killed writer may have left a list of the dead under the very name of this one.
+                writer.garbage_collect_files()
                 # By query: deleting by term misses numbers, which it takes for signed ones.
                 dead = list(removed)
                 if dead:

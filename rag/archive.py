@@ -16,6 +16,7 @@ import shutil
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ class Archive:
         while True:
             place = self._store.place()
             with self._store.read() as reading:
-                state = self._paired(reading, f"{reading.archive()} {place}")
+                state = self._paired(reading, f"{reading.derived_from()} {place}")
                 if state is not None:
                     yield Snapshot(state, reading, self._lexical.analyzer)
                     return
@@ -224,7 +225,8 @@ class Archive:
     def rebuild(self) -> int:
         """Make all derived files anew from the store, encoding nothing; the generation.
 
-        A damaged copy of the model goes: whoever adds articles next puts another in its place.
+        Running readers take them up too, though the generation stays what it was. A damaged copy of
+        the model goes: whoever adds articles next puts another in its place.
         """
         if not self._exists():
             return 0
@@ -240,6 +242,8 @@ class Archive:
         if generation:
             with self._base_locked(BASE_TIMEOUT_S):
                 self._write_base()
+            with self._locked(), self._store.write() as writing:
+                writing.set_manifest({"rebuilt": uuid.uuid4().hex})
         return generation
 
     def back_up(self, file: Path) -> backup.Contents:
@@ -314,14 +318,15 @@ class Archive:
         """The state of what `reading` sees in the file `library`; None if it cannot be had now."""
         wanted = (library, reading.generation)
         state = self._state
-        if (state.library, state.generation) == wanted:
+        if (state.library, state.generation) == wanted and state.whole():
             return state
         if wanted[1] == 0:
             return empty_state(library)
         with self._refreshing:
             state = self._state
-            if state.library != library or state.generation > wanted[1]:
-                # Another file took the place of the one known; it may be a backup of it.
+            if state.library != library or state.generation > wanted[1] or not state.whole():
+                # Another file took the place of the one known; it may be a backup of it. Or all
+                # was made anew, because something was damaged.
                 state = empty_state(library)
             if state.generation < wanted[1]:
                 try:

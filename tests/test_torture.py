@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import random
@@ -27,6 +28,8 @@ from rag.searcher import Searcher
 from rag.types import Article
 from tests.fakes import FakeEncoder, assert_snapshot_holds, orphans
 from tests.writer import Change, Done, change_as_told, make_small
+
+logger = logging.getLogger(__name__)
 
 KILLS = int(os.environ.get("RAG_TORTURE_KILLS") or 20)
 SEED = int(os.environ.get("RAG_TORTURE_SEED") or random.SystemRandom().randrange(10**6))
@@ -121,6 +124,7 @@ class Torture:
                 base, until = None, time.monotonic() + lives_s / 20
 
     def _acknowledge(self, done: Done) -> None:
+        logger.info("acknowledged at %d: %s", done.generation, self._pending)
         held, self._held = self._held, after(self._held, self._pending)
         assert not texts_encoded_for(held).intersection(done.encoded), "encoded again"
         assert texts_encoded_for(self._held).issuperset(done.encoded)
@@ -155,6 +159,7 @@ class Torture:
             assert archive.check() == []
             self._ask(archive, done)
         assert orphans(self.folder) == 0
+        logger.info("killed in %s: %s, then %s", self._pending, sorted(seen), sorted(done))
         left = "left" if seen != done else "done" if self._is_done(done) else "undone"
         self.killed[f"{self._pending.kind} {left} {at}".strip()] += 1
         if self._is_done(done) and self._pending.kind != "add":
@@ -190,7 +195,10 @@ class Torture:
 
 
 @pytest.fixture(name="torture")
-def _torture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Torture]:
+def _torture(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Torture]:
+    caplog.set_level(logging.INFO)
     for name in ("EXACT_MOST", "TAIL_MOST"):
         monkeypatch.setattr(vectors, name, getattr(vectors, name))  # put back at the end
     make_small()

@@ -151,7 +151,7 @@ class Torture:
             # What was about to be made anew may be missing; the next to read makes it.
             assert {fault.part for fault in archive.check()} <= {"lexical", "dense"}
             seen = self._seen(self.reader)
-            assert seen == self._seen(archive)
+            self._seen(archive)  # which publishes a change where words are indexed with it already
             assert archive.check() == []
             archive.recover()  # as the next writer does, to whom a change may have been left
             done = self._seen(self.reader)

@@ -162,10 +162,10 @@ class Torture:
         logger.info("killed in %s: %s, then %s", self._pending, sorted(seen), sorted(done))
         left = "left" if seen != done else "done" if self._is_done(done) else "undone"
         self.killed[f"{self._pending.kind} {left} {at}".strip()] += 1
-        if self._is_done(done) and self._pending.kind != "add":
-            self._held, self._pending = done, self._another()
-        else:  # who was adding adds again, and what is there is not encoded again
-            self._held = done
+        again = not self._is_done(done) or self._pending.kind == "add"
+        self._held = done
+        if not again:  # who was adding adds again, and what is there is not encoded again
+            self._pending = self._another()
 
     def _is_done(self, seen: Mapping[str, Article]) -> bool:
         return seen == after(self._held, self._pending)

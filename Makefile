@@ -14,6 +14,8 @@ INDEX ?= index
 PYTHON ?= python3
 TORCH_INDEX ?=
 SET ?=
+KILLS ?= 300
+SEED ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -32,7 +34,8 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock audit clean \
+.PHONY: help setup archive serve ask question test torture check format eval eval-check baseline lock audit \
+    clean \
     FORCE
 
 help: ## list what can be made
@@ -58,6 +61,10 @@ question:
 
 test: $(READY) ## run the tests, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-branch
+
+torture: $(READY) ## kill a writer KILLS=300 times at random moments, SEED=N for the same again
+	@RAG_TORTURE_KILLS=$(KILLS) RAG_TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -s -q \
+	    tests/test_torture.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }

@@ -16,6 +16,7 @@ import shutil
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,8 +25,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag import exported, soundness
-from rag.errors import ArchiveBusy, ArchiveDamaged, ArticleNotFound, StorageFailed
+from rag import backup, exported, soundness
+from rag.errors import (
+    ArchiveBusy,
+    ArchiveDamaged,
+    ArticleNotFound,
+    InvalidRequest,
+    StorageFailed,
+    UnreadableItem,
+)
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.reading import Reading
 from rag.schema import ArticleDraft, same_record
@@ -124,7 +132,7 @@ class Archive:
         while True:
             place = self._store.place()
             with self._store.read() as reading:
-                state = self._paired(reading, f"{reading.archive()} {place}")
+                state = self._paired(reading, f"{reading.derived_from()} {place}")
                 if state is not None:
                     yield Snapshot(state, reading, self._lexical.analyzer)
                     return
@@ -223,7 +231,8 @@ class Archive:
     def rebuild(self) -> int:
         """Make all derived files anew from the store, encoding nothing; the generation.
 
-        A damaged copy of the model goes: whoever adds articles next puts another in its place.
+        Running readers take them up too, though the generation stays what it was. A damaged copy of
+        the model goes: whoever adds articles next puts another in its place.
         """
         if not self._exists():
             return 0
@@ -239,7 +248,33 @@ class Archive:
         if generation:
             with self._base_locked(BASE_TIMEOUT_S):
                 self._write_base()
+            with self._locked(), self._store.write() as writing:
+                writing.set_manifest({"rebuilt": uuid.uuid4().hex})
         return generation
+
+    def back_up(self, file: Path) -> backup.Contents:
+        """Write all that is published to a file that is not there yet; see `backup.write`."""
+        if not self._exists():
+            raise UnreadableItem(str(self.folder), "there is no library.db in it to back up")
+        return backup.write(self._store, file)
+
+    def restore(self, file: Path, *, replace: bool = False) -> None:
+        """Make the archive what a backup holds; `replace`: in the place of one that is there.
+
+        Derived files are made anew, encoding nothing. Readers go on: they see what was there
+        before, whole, and then what was restored, as a later generation. Raises InvalidRequest if
+        there is an archive and it is not to be replaced, and as `backup.checked_copy` does, after
+        each of which nothing has changed.
+        """
+        with self._locked():
+            if self._store.exists() and not replace:
+                problem = f"{self.folder} has an archive; --replace puts the backup in its place"
+                raise InvalidRequest("--index", problem)
+            with backup.checked_copy(file, self.folder) as copy:
+                backup.put(copy, self._store, self._seen())
+            self._store.create()
+            self._roll_forward()
+        self.renew_base()
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.
@@ -289,14 +324,15 @@ class Archive:
         """The state of what `reading` sees in the file `library`; None if it cannot be had now."""
         wanted = (library, reading.generation)
         state = self._state
-        if (state.library, state.generation) == wanted:
+        if (state.library, state.generation) == wanted and state.whole():
             return state
         if wanted[1] == 0:
             return empty_state(library)
         with self._refreshing:
             state = self._state
-            if state.library != library or state.generation > wanted[1]:
-                # Another file took the place of the one known; it may be a backup of it.
+            if state.library != library or state.generation > wanted[1] or not state.whole():
+                # Another file took the place of the one known; it may be a backup of it. Or all
+                # was made anew, because something was damaged.
                 state = empty_state(library)
             if state.generation < wanted[1]:
                 try:
@@ -356,6 +392,16 @@ class Archive:
         with lock:
             yield
 
+    def _seen(self) -> int:
+        """The greatest generation that a reader may have seen, as far as can be told."""
+        seen = 0
+        if self._store.exists():
+            with suppress(ArchiveDamaged), self._store.read() as reading:
+                seen = reading.unpublished() or reading.generation
+        with suppress(ValueError):
+            seen = max(seen, self._writer_lexical().searcher().generation)
+        return seen
+
     def _writer_lexical(self) -> LexicalIndex:
         """The lexical index for writing, apart from the one that other threads are reading."""
         return LexicalIndex(self.folder / "lexical")
@@ -408,15 +454,18 @@ class Archive:
         """Write the dense base for the published generation and throw older ones away."""
         place = self._store.place()
         with self._store.read() as reading:
+            archive = reading.archive()
             dimension = int(reading.manifest()["dimension"])
             parts = _vector_parts(reading, dimension)
             record = write_base(self.folder, reading.generation, dimension, parts)
         with self._locked():
-            if self._store.place() != place:  # a backup was put in its place meanwhile
+            with self._store.write() as writing:
+                same = (self._store.place(), writing.archive()) == (place, archive)
+                if same:
+                    writing.set_manifest({"dense_base": record.to_json()})
+            if not same:  # a backup was put in its place meanwhile
                 (self.folder / record.file).unlink(missing_ok=True)
                 return
-            with self._store.write() as writing:
-                writing.set_manifest({"dense_base": record.to_json()})
         for file in self.folder.glob("dense.*"):
             if file.name != record.file:
                 file.unlink(missing_ok=True)

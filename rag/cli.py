@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -231,7 +232,8 @@ def check(index: Index = None, as_json: AsJson = False) -> None:
         if faults:
             show.err.print(
                 "Faults in lexical, dense or model are mended by `rag rebuild`; for one in "
-                "library.db or keys.json restore the file from a backup."
+                "library.db put a backup in its place: `rag restore FILE --replace`. A damaged "
+                "keys.json lets nobody in: remove it and make keys anew."
             )
         else:
             show.out.print("sound")
@@ -250,6 +252,52 @@ def rebuild(index: Index = None, as_json: AsJson = False) -> None:
         print_json({"generation": generation})
     else:
         show.out.print(f"rebuilt at generation {generation}")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")],
+    index: Index = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the archive to one file, checked, while it may be at work."""
+    from rag import show
+
+    settings = opening.settings(index)
+    with opening.archive(settings) as archive, show.waiting("Writing the backup"):
+        contents = archive.back_up(file)
+    if as_json:
+        print_json({"file": str(file), **asdict(contents)})
+    else:
+        show.out.print(
+            f"wrote {file}: {contents.articles:,} articles, generation {contents.generation}, "
+            f"{show.size(contents.size_bytes)}, sound",
+            markup=False,
+        )
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `rag backup` wrote.")],
+    index: Index = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the archive that is there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the archive what a backup holds, and its indexes anew, encoding nothing."""
+    from rag import show
+
+    settings = opening.settings(index)
+    with opening.archive(settings) as archive, show.waiting("Restoring"):
+        archive.restore(file, replace=replace)
+        with archive.reading() as reading:
+            articles, passages = reading.counts() if reading else (0, 0)
+            generation = reading.generation if reading else 0
+    if as_json:
+        print_json({"articles": articles, "passages": passages, "generation": generation})
+    else:
+        show.out.print(f"restored {articles:,} articles, at generation {generation}")
 
 
 @app.command()

@@ -67,10 +67,19 @@ class ArchiveDamaged(RagError):
     def __init__(self, folder: str, fault: str) -> None:
         self.fault = fault
         super().__init__(
-            f"{folder}: {fault}. Restore library.db from a backup (delete library.db-wal and "
-            "library.db-shm with it), or add the articles to a new folder; `rag check` names every "
-            "fault"
+            f"{folder}: {fault}. Restore library.db from a backup (`rag restore FILE --replace`), "
+            "or add the articles to a new folder; `rag check` names every fault"
         )
+
+
+class BackupDamaged(RagError):
+    """The file to be restored is no sound backup; nothing was changed."""
+
+    title = "The backup is damaged"
+
+    def __init__(self, file: str, fault: str) -> None:
+        self.fault = fault
+        super().__init__(f"{file}: {fault}. The archive is as it was; restore another backup")
 
 
 class StorageFailed(RagError):
@@ -228,6 +237,7 @@ HTTP_STATUS: dict[type[RagError], int] = {
     ArticleNotFound: 404,
     ArchiveBusy: 503,
     ArchiveDamaged: 503,
+    BackupDamaged: 503,
     StorageFailed: 503,
     FormatNotSupported: 503,
     IndexMismatch: 503,

@@ -163,7 +163,8 @@ class LexicalSearcher:
             [(Occur.Must, _any_term(terms)), (Occur.Must, among)], len(numbers)
         )
         places = {number: at for at, number in enumerate(numbers.tolist())}
-        scores[[places[number] for number in found.tolist()]] = values
+        with _torn_is_named():  # a flipped bit may make it the number of another
+            scores[[places[number] for number in found.tolist()]] = values
         return scores
 
     def frequency(self, term: str) -> int:
@@ -261,6 +262,8 @@ class LexicalIndex:
         try:
             writer = index.writer(WRITER_HEAP_BYTES, 1)
             try:
+                # A killed writer may have left a list of the dead under the very name of this one.
+                writer.garbage_collect_files()
                 # By query: deleting by term misses numbers, which it takes for signed ones.
                 dead = list(removed)
                 if dead:
@@ -286,12 +289,13 @@ def _delete(path: Path) -> None:
 
 @contextmanager
 def _torn_is_named() -> Iterator[None]:
-    """StorageFailed where tantivy cannot read its files; it panics on some flipped bits, and a
-    panic is no Exception."""
+    """StorageFailed where tantivy cannot read its files, or reads nonsense; it panics on some
+    flipped bits, and a panic is no Exception."""
     try:
         yield
     except BaseException as error:
-        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != PANIC:
+        nonsense = isinstance(error, ValueError | TypeError | LookupError)
+        if not nonsense and type(error).__name__ != PANIC:
             raise
         problem = f"it cannot be read: {error}. `rag rebuild` makes it anew"
         raise StorageFailed("lexical", problem) from None

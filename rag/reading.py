@@ -58,6 +58,13 @@ class Reading:
         """The archive's own random name, which tells it from another that takes its folder."""
         return self._entry("archive") or ""
 
+    def derived_from(self) -> str:
+        """Names the archive and its last rebuild: nothing derived under another name is kept."""
+        names = self._connection.execute(
+            "SELECT value FROM manifest WHERE key IN ('archive', 'rebuilt') ORDER BY key"
+        )
+        return " ".join(name for (name,) in names)
+
     def counts(self) -> tuple[int, int]:
         """How many articles and passages are alive."""
         articles, passages = (

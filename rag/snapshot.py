@@ -108,6 +108,11 @@ class State:
     vectors: Vectors | None
     lexical: LexicalSearcher | None
 
+    def whole(self) -> bool:
+        """Whether no file that it has mapped was cut meanwhile."""
+        base = self.vectors.base if self.vectors else None
+        return base is None or base.whole()
+
 
 def empty_state(library: str = "") -> State:
     """The state of an archive before its first article."""

@@ -9,7 +9,10 @@ All SQL of the project is in `schema`, `reading`, `writing` and here.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import queue
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -17,12 +20,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
+from rag.files import sync
 from rag.reading import Reading
 from rag.schema import FORMAT, MIGRATIONS
 from rag.writing import Writing
 
 BUSY_TIMEOUT_S = 30.0
 """How long SQLite waits for another connection's commit; ours hold theirs for one batch."""
+
+SHARED_LOCK = (510, 0x40000002)
+"""Length and place of the bytes of a database that SQLite locks, shared, while a connection in WAL
+mode has it open (sqlite.org/fileformat2, "the lock-byte page")."""
 
 SQLITE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 """The second: a flipped bit in the schema gets into SQLite's message, which is then no UTF-8."""
@@ -31,8 +39,10 @@ SQLITE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 class Store:
     """The database file of one archive and a pool of connections to it, safe for threads."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, name: str | None = None) -> None:
+        """`name`: what errors call it; by default its folder."""
         self._file = file
+        self.name = name or str(file.parent)
         self._idle: queue.LifoQueue[tuple[tuple[int, int] | None, sqlite3.Connection]]
         self._idle = queue.LifoQueue()
 
@@ -87,6 +97,44 @@ class Store:
                 raise
             connection.execute("COMMIT")
 
+    def copy(self, target: Store) -> None:
+        """Make `target` what this holds now, in one transaction there: all of it or nothing.
+
+        Whoever reads or writes this one does not wait, nor does a reader of `target`.
+        """
+        with self._connection() as source, target._connection() as copy:
+            source.backup(copy)
+
+    def be_one_file(self) -> None:
+        """Leave nothing beside the file, which can then be read where nothing can be written; it
+        is in WAL mode again after `create`."""
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        self.close()
+
+    def replace(self, other: Store) -> None:
+        """Put the file of `other`, nobody's meanwhile, in the place of one that is missing or that
+        SQLite cannot open; that one is kept as `library.db.damaged`.
+
+        Whoever still has the old one open would delete the new one's log when it closes it, so that
+        raises StorageFailed.
+        """
+        self.close()
+        other.close()
+        if self.exists():
+            if _is_open(self._file):
+                problem = "library.db is damaged, and another process has it open (a server?)"
+                raise StorageFailed(self.name, f"{problem}; stop that, and restore again")
+            kept = self._file.with_name(f"{self._file.name}.damaged")
+            kept.unlink(missing_ok=True)
+            shutil.copyfile(self._file, kept)
+        # The log of another database would be taken for the new one's.
+        for end in ("-wal", "-shm"):
+            self._file.with_name(self._file.name + end).unlink(missing_ok=True)
+        sync(other._file)
+        other._file.replace(self._file)
+        sync(self._file.parent)
+
     def close(self) -> None:
         """Close the idle connections."""
         while True:
@@ -136,7 +184,7 @@ class Store:
             raise self._named(error) from error
         if found > FORMAT:
             connection.close()
-            raise FormatNotSupported(str(self._file.parent), found, FORMAT)
+            raise FormatNotSupported(self.name, found, FORMAT)
         return connection
 
     def _named(self, error: Exception) -> RagError:
@@ -145,11 +193,10 @@ class Store:
         A text that is no UTF-8 has no code, and what has the code of an error in the SQL, which is
         as it always was, is a table or column that is not there any more.
         """
-        folder = str(self._file.parent)
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
-            return StorageFailed(folder, f"library.db: {error}")
-        return ArchiveDamaged(folder, f"library.db: {error}")
+            return StorageFailed(self.name, f"library.db: {error}")
+        return ArchiveDamaged(self.name, f"library.db: {error}")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -160,3 +207,13 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 def _format(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_open(file: Path) -> bool:
+    """Whether another process has a connection to a database."""
+    with file.open("r+b") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB, *SHARED_LOCK, os.SEEK_SET)
+        except OSError:
+            return True
+    return False

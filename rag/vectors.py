@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import weakref
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,6 +138,9 @@ class FaissBase:
             size = file.stat().st_size
             if size != record.size_bytes:
                 raise ValueError(f"{record.file} has {size} bytes, not {record.size_bytes}")
+            descriptor = os.open(file, os.O_RDONLY)
+            weakref.finalize(self, os.close, descriptor)
+            self._descriptor = descriptor
             self._index = _mapped(file)
             self.numbers: Numbers = faiss.vector_to_array(self._index.id_map)
             self._flat, self._codes = _parts(self._index)
@@ -145,6 +149,11 @@ class FaissBase:
             raise ValueError(f"{record.file} cannot be opened: {error}") from error
         if len(self.numbers) != record.count:
             raise ValueError(f"{record.file} holds {len(self.numbers)} vectors, not {record.count}")
+
+    def whole(self) -> bool:
+        """Whether the mapped file still has its size. One that was cut in its place must not be
+        searched: whoever touches what is gone gets SIGBUS, which ends the process."""
+        return os.fstat(self._descriptor).st_size == self.record.size_bytes
 
     def search(self, vector: Floats, depth: int, mask: Mask) -> tuple[Numbers, Floats]:
         """See VectorIndex."""

@@ -492,3 +492,18 @@ def test_readers_may_look_while_the_index_is_made_anew(index: LexicalIndex, tmp_
             each.result()
     assert seen <= {(1, 2, 3, 4, 5), (1, 2), ()}
     assert found(index) == [1, 2]
+
+
+def test_what_a_killed_writer_left_does_not_keep_the_next_from_writing(tmp_path: Path) -> None:
+    folder, before = tmp_path / "lexical", tmp_path / "before"
+    more = [document(3, "three")]
+    index = LexicalIndex(folder)
+    index.rebuild("archive", 1, [document(1, "one"), document(2, "two")])
+    shutil.copytree(folder, before)
+    index.commit("archive", 2, more, [1])
+    # Killed before the commit's last step: its list of the dead is there, named by its number.
+    for left in [*folder.glob("*.del"), folder / ".managed.json"]:
+        shutil.copy(left, before)
+    again = LexicalIndex(before)
+    again.commit("archive", 2, more, [1])
+    assert again.searcher().passage_numbers().tolist() == [2, 3]

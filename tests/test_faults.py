@@ -1,0 +1,246 @@
+"""Disks that are full or read-only, and files torn under a server that is at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+
+from rag.archive import Archive
+from rag.errors import RagError, StorageFailed
+from rag.types import Article
+from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
+from tests.served import running
+
+PATIENCE_S = 60.0
+SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+PAGE_BYTES = 4096
+
+
+def story(number: int) -> Article:
+    text = f"A storm hit town{number} on Monday, said the mayor. Nobody was hurt in river{number}."
+    return Article(id=f"a{number}", title=f"Storm {number}", text=text)
+
+
+STORIES = [story(number) for number in range(40)]
+
+
+@pytest.fixture(name="built", scope="module")
+def _built() -> Iterator[Path]:
+    """An archive, closed: its library is one file."""
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        index = Path(folder) / "index"
+        with closing(Archive(index)) as archive:
+            add(archive, FakeEncoder(), *STORIES)
+        yield index
+
+
+@pytest.fixture(name="folder")
+def _folder(built: Path) -> Iterator[Path]:
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        yield Path(shutil.copytree(built, Path(folder) / "index"))
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, 10)
+
+
+def flip(file: Path) -> None:
+    """A bit in the middle, in the place where it is."""
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 2)
+        byte = stream.read(1)[0]
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte ^ 4]))
+
+
+def largest(folder: Path, pattern: str) -> Path:
+    return max(folder.glob(pattern), key=lambda file: file.stat().st_size)
+
+
+def ask(port: int, question: str) -> tuple[int, Any]:
+    """Status and body of a question."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/ask?{urlencode({'q': question})}") as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def cited(answer: Any) -> list[tuple[str, float]]:
+    return [(each["article"]["id"], each["score"]) for each in answer["citations"]]
+
+
+# Derived files, under a server that has them mapped
+
+DERIVED = ["dense.*", "lexical/*.idx", "lexical/*.fast", "lexical/*.term", "lexical/*.store"]
+
+
+def test_derived_files_damaged_under_a_server_are_named_and_mended(folder: Path) -> None:
+    question = "who spoke of town7"
+    with running(folder) as (process, port), closing(Archive(folder)) as archive:
+        status, before = ask(port, question)
+        assert status == 200
+        for damage in (cut, flip):
+            for pattern in DERIVED:
+                damage(largest(folder, pattern))
+                (part,) = {fault.part for fault in archive.check()}
+                assert pattern.startswith(part)
+                status, answer = ask(port, question)
+                assert process.poll() is None
+                assert status == 200 or "rag rebuild" in answer["detail"]
+                archive.rebuild()
+                assert archive.check() == []
+                status, answer = ask(port, question)
+                assert (status, cited(answer)) == (200, cited(before))
+    assert_holds(folder, STORIES)
+
+
+def test_a_base_cut_under_a_server_is_made_anew_by_it(folder: Path) -> None:
+    with running(folder) as (process, port):
+        _, before = ask(port, "who spoke of town7")
+        cut(largest(folder, "dense.*"))
+        status, answer = ask(port, "who spoke of town7")
+        assert process.poll() is None
+        assert (status, cited(answer)) == (200, cited(before))
+    assert_holds(folder, STORIES)
+
+
+# The truth
+
+
+def test_a_library_torn_under_a_server_is_refused_with_what_to_do(
+    folder: Path, tmp_path: Path
+) -> None:
+    with closing(Archive(folder)) as archive:
+        archive.back_up(tmp_path / "backup.db")
+    with running(folder) as (process, port):
+        assert ask(port, "who spoke of town7")[0] == 200
+        os.truncate(folder / "library.db", 3 * PAGE_BYTES)
+        status, problem = ask(port, "who spoke of town8")
+        assert status == 503
+        assert "rag restore" in problem["detail"]
+        assert process.poll() is None
+    with closing(Archive(folder)) as archive:
+        assert {fault.part for fault in archive.check()} == {"library.db"}
+        archive.restore(tmp_path / "backup.db", replace=True)
+    assert_holds(folder, STORIES)
+
+
+def test_a_library_that_is_restored_under_a_server_is_answered_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    with closing(Archive(folder)) as archive, running(folder) as (_, port):
+        archive.back_up(tmp_path / "backup.db")
+        with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as library:
+            library.execute("UPDATE article SET text = replace(text, 'town7', 'town9')")
+        assert ask(port, "who spoke of town7")[0] == 503
+        archive.restore(tmp_path / "backup.db", replace=True)
+        status, answer = ask(port, "who spoke of town7")
+        assert status == 200
+        assert "a7" in [article for article, _ in cited(answer)]
+
+
+@pytest.mark.parametrize("torn", [bytes(PAGE_BYTES), b"\xff" * PAGE_BYTES], ids=["zeros", "ones"])
+def test_any_page_of_the_library_that_is_lost_is_named_or_does_no_harm(
+    folder: Path, torn: bytes
+) -> None:
+    library = folder / "library.db"
+    whole = library.read_bytes()
+    named = 0
+    pages = range(0, len(whole), PAGE_BYTES)
+    for at in pages:
+        library.write_bytes(whole[:at] + torn + whole[at + PAGE_BYTES :])
+        with closing(Archive(folder)) as archive:
+            try:
+                faults = archive.check()
+                if faults:
+                    assert {fault.part for fault in faults} >= {"library.db"}
+                    named += 1
+                    continue
+                with archive.snapshot() as snapshot:
+                    assert_snapshot_holds(snapshot, {each.id: each for each in STORIES})
+            except RagError:
+                named += 1
+    assert named > len(pages) * 0.9
+
+
+# The disk
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.call(mount, stderr=subprocess.DEVNULL):
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_all_that_was_acknowledged(small_disk: Path) -> None:
+    held: list[Article] = []
+    encoder = FakeEncoder()
+    with closing(Archive(small_disk / "index")) as archive:
+        while True:
+            some = [story(len(held) + each) for each in range(20)]
+            try:
+                add(archive, encoder, *some)
+            except StorageFailed:
+                break
+            held += some
+            assert len(held) < 20_000
+        assert held
+        with archive.snapshot() as snapshot:
+            seen = {head.id for head in snapshot.heads(limit=100_000)}
+        assert seen in ({each.id for each in held}, {each.id for each in [*held, *some]})
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    with closing(Archive(small_disk / "index")) as archive:
+        add(archive, encoder, *some)
+    assert_holds(small_disk / "index", [*held, *some])
+
+
+def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(1_950_000))
+    with closing(Archive(folder)) as archive, pytest.raises(StorageFailed):
+        archive.back_up(small_disk / "backup.db")
+    assert list(small_disk.iterdir()) == [filler]
+
+
+def test_on_a_read_only_disk_nothing_is_written_and_a_backup_can_be_read(
+    folder: Path, small_disk: Path
+) -> None:
+    index = Path(shutil.copytree(folder, small_disk / "index"))
+    with closing(Archive(folder)) as archive:
+        archive.back_up(small_disk / "backup.db")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    calls: list[Callable[[Archive], object]] = [
+        lambda archive: add(archive, FakeEncoder(), story(99)),
+        lambda archive: archive.remove(["a1"]),
+        lambda archive: archive.rebuild(),
+    ]
+    for call in calls:
+        with closing(Archive(index)) as archive, pytest.raises(StorageFailed):
+            call(archive)
+    with closing(Archive(folder)) as archive:
+        archive.remove(["a1"])
+        archive.restore(small_disk / "backup.db", replace=True)
+    assert_holds(folder, STORIES)

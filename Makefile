@@ -14,6 +14,7 @@ INDEX ?= index
 PYTHON ?= python3
 TORCH_INDEX ?=
 SET ?=
+EXAMPLES ?= 500
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -32,7 +33,7 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock clean \
+.PHONY: help setup archive serve ask question test machine check format eval eval-check baseline lock clean \
     FORCE
 
 help: ## list what can be made
@@ -58,6 +59,9 @@ question:
 
 test: $(READY) ## run the tests, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-branch
+
+machine: $(READY) ## longer random sequences of calls against a model of the archive; EXAMPLES=500
+	@MACHINE_EXAMPLES=$(EXAMPLES) MACHINE_STEPS=50 $(BIN)/python -m pytest tests/test_machine.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -405,6 +405,8 @@ class Archive:
             dimension = int(reading.manifest()["dimension"])
             parts = _vector_parts(reading, dimension)
             record = write_base(self.folder, reading.generation, dimension, parts)
+            # Passages that died before are done with: else they would be a tail for ever.
+            record = replace(record, last=reading.last_passage())
         with self._locked():
             if self._store.place() != place:  # a backup was put in its place meanwhile
                 (self.folder / record.file).unlink(missing_ok=True)

@@ -42,7 +42,7 @@ from tests.test_archive import SHARED_MEMORY, TORN
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "20"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "25"))
 
-PASSAGE_TOKENS = 12
+PASSAGE_TOKENS = 8
 ALL = 100
 
 SHARED = "The levee at the river held through the night, said everyone who was there."
@@ -156,8 +156,8 @@ def count(folder: Path, table: str) -> int:
 class Machine(RuleBasedStateMachine):
     """An archive, a second one open on the same folder, and what both should hold."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(filled=st.booleans())
+    def begin(self, filled: bool) -> None:
         self.patch = pytest.MonkeyPatch()
         # So small that codes, and bases that are written anew, come about; so few candidates find
         # fewer of the nearest than they should.
@@ -176,11 +176,18 @@ class Machine(RuleBasedStateMachine):
         self.revision: dict[str, int] = {}
         self.cited: list[Citation] = []
         self.steps = 0
+        if filled:
+            texts = [TEXTS[3], TEXTS[4], TEXTS[6]] * 2
+            several = [Article(key, "Vote", text) for key, text in zip(IDS, texts, strict=True)]
+            self.store(several, bad=False, base=True)
 
     # What changes it
 
     @rule(offered=st.lists(articles, min_size=1, max_size=5), bad=st.booleans(), base=st.booleans())
     def add(self, offered: list[Article], bad: bool, base: bool) -> None:
+        self.store(offered, bad, base)
+
+    def store(self, offered: list[Article], bad: bool, base: bool) -> None:
         items: list[Article | Unreadable] = [*offered]
         items += [Unreadable("torn.md", "it is no text")] if bad else []
         first: dict[str, Article] = {}

@@ -16,6 +16,7 @@ TORCH_INDEX ?=
 SET ?=
 KILLS ?= 300
 SEED ?=
+EXAMPLES ?= 500
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -34,8 +35,8 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test torture check format eval eval-check baseline lock audit \
-    clean \
+.PHONY: help setup archive serve ask question test torture machine check format eval eval-check \
+    baseline lock audit clean \
     FORCE
 
 help: ## list what can be made
@@ -65,6 +66,9 @@ test: $(READY) ## run the tests, with branch coverage
 torture: $(READY) ## kill a writer KILLS=300 times at random moments, SEED=N for the same again
 	@RAG_TORTURE_KILLS=$(KILLS) RAG_TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -s -q \
 	    tests/test_torture.py
+
+machine: $(READY) ## longer random sequences of calls against a model of the archive; EXAMPLES=500
+	@MACHINE_EXAMPLES=$(EXAMPLES) MACHINE_STEPS=50 $(BIN)/python -m pytest tests/test_machine.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }

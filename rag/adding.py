@@ -108,4 +108,4 @@ def _id(reading: Reading | None, item: Item) -> str | None:
         return None
     if reading.head(item.id) is not None:
         return item.id
-    return reading.id_of_text(item.sha256, None if item.text else item.title)
+    return next(iter(reading.ids_of_text(item.sha256, None if item.text else item.title)), None)

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -458,6 +458,8 @@ class Archive:
             dimension = int(reading.manifest()["dimension"])
             parts = _vector_parts(reading, dimension)
             record = write_base(self.folder, reading.generation, dimension, parts)
+            # Passages that died before are done with: else they would be a tail for ever.
+            record = replace(record, last=reading.last_passage())
         with self._locked():
             with self._store.write() as writing:
                 same = (self._store.place(), writing.archive()) == (place, archive)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rag.archive import Archive, EncodingsGone
 from rag.chunk import CHUNKER, PASSAGE_TOKENS, chunk, clip_words
@@ -133,6 +133,7 @@ class _Run:
         self._fingerprint = fingerprint(encoder, self._budget)
         archive.require(self._fingerprint)
         self._seen: dict[str, str] = {}
+        self._passed_over: dict[str, list[Article]] = {}
         self._drafts: list[ArticleDraft] = []
         self._draft_texts: set[str] = set()
         self._texts: dict[bytes, str] = {}
@@ -142,14 +143,18 @@ class _Run:
         """Take an article into the batch, unless the archive or this run has it already."""
         earlier = self._seen.setdefault(article.id, _record(article))
         with self._archive.reading() as reading:
-            held = self._holds(reading, article)
+            holder = self._holder(reading, article)
         if earlier != _record(article):
             self._refuse(article)
-        elif held or any(draft.article.id == article.id for draft in self._drafts):
+        elif holder or any(draft.article.id == article.id for draft in self._drafts):
+            if holder is not None and holder != article.id:
+                self._passed_over.setdefault(holder, []).append(replace(article, text=""))
             self.report.unchanged += 1
             self._advance(articles=1)
         else:
             self._draft(article)
+            if article.id in self._passed_over:
+                self._offer_again(article.id)
             if self._passages >= BATCH_PASSAGES or len(self._drafts) >= BATCH_ARTICLES:
                 self._publish()
 
@@ -170,19 +175,32 @@ class _Run:
         item = article.origin or article.title or article.id
         self.report.failed.append(Unreadable(item, reason))
 
-    def _holds(self, reading: Reading | None, article: Article) -> bool:
-        """Whether the archive has this very article, or, where only a path names it, its text."""
+    def _offer_again(self, holder: str) -> None:
+        """Offer what was passed over because `holder` had its text, which is revised now."""
+        passed_over = self._passed_over.pop(holder)
+        with self._archive.reading() as reading:
+            head = reading.head(holder) if reading else None
+            text = reading.text(holder, head.revision) if reading and head else ""
+        for article in passed_over:
+            self.report.unchanged -= 1
+            self._advance(articles=-1)
+            self.offer(replace(article, text=text))
+
+    def _holder(self, reading: Reading | None, article: Article) -> str | None:
+        """The id by which this run or the archive has this very article, or, where only a path
+        names it, its text."""
         head = reading.head(article.id) if reading else None
         if head is not None:
-            return same_record(article, head)
+            return article.id if same_record(article, head) else None
         if article.identified_by is not IdentifiedBy.PATH:
-            return False
+            return None
         if _words(article) in self._draft_texts:
-            return True
+            return article.id
         title = None if article.text else article.title
-        holder = reading.id_of_text(article.sha256, title) if reading else None
+        holders = reading.ids_of_text(article.sha256, title) if reading else []
         # A holder that this batch revises will not have the text any more.
-        return holder is not None and all(d.article.id != holder for d in self._drafts)
+        revised = {draft.article.id for draft in self._drafts}
+        return next((holder for holder in holders if holder not in revised), None)
 
     def _draft(self, article: Article) -> None:
         window = self._encoder.window

@@ -108,15 +108,15 @@ class Reading:
         )
         return [row[0] for row in rows]
 
-    def id_of_text(self, sha256: str, title: str | None = None) -> str | None:
-        """The id of a living article with this text (and title, if given)."""
-        row = self._rows(
+    def ids_of_text(self, sha256: str, title: str | None = None) -> list[str]:
+        """Ids of the living articles with this text (and title, if given), the oldest first."""
+        rows = self._rows(
             "SELECT id FROM article WHERE sha256 = :sha256 AND coalesce(:title, title) = title"
             f" AND {ALIVE} ORDER BY number",
             sha256=sha256,
             title=title,
-        ).fetchone()
-        return row[0] if row else None
+        )
+        return [row[0] for row in rows]
 
     def known(self, keys: Iterable[bytes]) -> set[bytes]:
         """Which of these encodings are stored."""
@@ -149,6 +149,11 @@ class Reading:
         )
         columns = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
         return columns[:, 0].copy(), columns[:, 1].copy()
+
+    def last_passage(self) -> int:
+        """The greatest number of a passage, a dead one's too; 0 if there never was one."""
+        row = self._rows("SELECT max(number) FROM passage WHERE born <= :g").fetchone()
+        return int(row[0] or 0)
 
     def count_over(self, number: int) -> int:
         """How many passages have a greater number, dead ones counted."""

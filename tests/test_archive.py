@@ -16,14 +16,11 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import faiss
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 import rag.archive as archive_module
 import rag.lexical as lexical_module
@@ -745,6 +742,21 @@ def test_a_base_is_due_when_many_of_its_passages_have_died(full: Archive) -> Non
     assert_holds(full.folder, STORIES[2:])
 
 
+def test_a_base_is_not_due_for_passages_that_died_before_it_was_written(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    add(full, encoder, *[story(number) for number in range(4, 12)])
+    full.remove([f"a{number}" for number in range(2, 12)])
+    full.renew_base()
+    assert not full.base_is_due()
+    assert_holds(full.folder, STORIES[:2])
+    full.remove(["a0", "a1"])
+    full.renew_base()
+    assert not full.base_is_due()
+    add(full, encoder, story(12))
+    assert_holds(full.folder, [story(12)])
+
+
 def test_an_archive_with_codes_beside_its_base(
     archive: Archive, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1267,79 +1279,3 @@ def test_a_library_that_is_torn_is_said_to_be_damaged(
     assert {fault.part for fault in faults} <= {"library.db"}
     with pytest.raises(ArchiveDamaged, match=r"Restore library\.db"):
         add(full, FakeEncoder(), story(1, version=1), story(9))
-
-
-# Any sequence of changes
-
-
-class Changes(RuleBasedStateMachine):
-    """An archive beside a dict that says what it should hold."""
-
-    @initialize()
-    def begin(self) -> None:
-        self.folder = Path(mkdtemp(dir=SHARED_MEMORY)) / "index"
-        self.archive = Archive(self.folder)
-        self.reader = Archive(self.folder)
-        self.encoder = FakeEncoder()
-        self.held: dict[str, Article] = {}
-        self.revisions: dict[str, int] = {}
-
-    numbers = st.integers(0, 5)
-
-    @rule(changes=st.lists(st.tuples(numbers, st.integers(0, 3), st.booleans()), max_size=4))
-    def add(self, changes: list[tuple[int, int, bool]]) -> None:
-        articles = {
-            f"a{number}": story(number, version, author="Ada" if signed else None)
-            for number, version, signed in changes
-        }
-        report = add(self.archive, self.encoder, *articles.values())
-        news = {key for key, each in articles.items() if self.held.get(key) != each}
-        assert report.added == len(news - self.held.keys())
-        assert report.updated == len(news & self.held.keys())
-        for key in news:
-            self.revisions[key] = self.revisions.get(key, 0) + 1
-        self.held |= articles
-
-    @rule(number=numbers)
-    def remove(self, number: int) -> None:
-        key = f"a{number}"
-        if key in self.held:
-            assert self.archive.remove([key]).removed == (key,)
-            del self.held[key]
-        else:
-            with pytest.raises(ArticleNotFound):
-                self.archive.remove([key])
-
-    @rule()
-    def look(self) -> None:
-        with self.reader.snapshot() as snapshot:
-            assert_snapshot_holds(snapshot, self.held)
-            for head in snapshot.heads(limit=10):
-                assert head.revision == self.revisions[head.id]
-
-    @rule()
-    def look_anew(self) -> None:
-        self.reader.close()
-        self.reader = Archive(self.folder)
-        self.look()
-
-    @rule()
-    def rebuild(self) -> None:
-        self.archive.rebuild()
-
-    @rule(damage=st.sampled_from(sorted(TORN)))
-    def tear(self, damage: str) -> None:
-        if self.held:
-            TORN[damage](self.folder)
-            self.look_anew()
-
-    def teardown(self) -> None:
-        self.look()
-        self.archive.close()
-        self.reader.close()
-        assert_holds(self.folder, self.held.values())
-        shutil.rmtree(self.folder.parent)
-
-
-TestChanges = Changes.TestCase
-TestChanges.settings = settings(max_examples=10, stateful_step_count=15, deadline=None)

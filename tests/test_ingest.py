@@ -292,6 +292,32 @@ def test_a_text_that_moved_to_another_file_is_kept(
 
 
 @pytest.mark.parametrize("batch", [1, 512])
+@pytest.mark.parametrize("text", ["It rained.", ""])
+def test_a_text_that_moved_to_a_file_before_its_own_is_kept(
+    text: str, batch: int, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODULE, "BATCH_ARTICLES", batch)
+    add(archive, FakeEncoder(), at_path("latest", text))
+    copies = [at_path("copy", text), at_path("older", text)]
+    latest = at_path("latest", "It snowed.")
+    encoder = FakeEncoder()
+    told: list[Progress] = []
+    report = ingest(archive, encoder, [*copies, latest], passage_tokens=12, tell=told.append)
+    assert counts(report) == (1, 1, 1, 0)
+    assert encoder.passages_encoded == 1
+    assert told[-1].articles == 3
+    assert_holds(archive.folder, [latest, copies[0]])
+
+
+def test_a_text_is_unchanged_as_long_as_one_of_its_holders_is(archive: Archive) -> None:
+    add(archive, FakeEncoder(), SHORT, replace(SHORT, id="copy"))
+    revised = replace(SHORT, text="It snowed.")
+    again = at_path("file", SHORT.text)
+    assert counts(add(archive, FakeEncoder(), revised, again)) == (0, 1, 1, 0)
+    assert_holds(archive.folder, [revised, replace(SHORT, id="copy")])
+
+
+@pytest.mark.parametrize("batch", [1, 512])
 def test_articles_without_a_text_are_told_apart_by_their_titles(
     batch: int, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

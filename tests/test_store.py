@@ -338,11 +338,11 @@ def test_articles_by_address_and_by_text(history: Store) -> None:
     with history.read() as reading:
         assert reading.ids_at("https://a.example/2") == ["a2"]
         assert reading.ids_at("https://a.example/") == []
-        assert reading.id_of_text(article(1, version=2).sha256) == "a1"
-        assert reading.id_of_text(article(1).sha256) is None
-        assert reading.id_of_text(article(4).sha256) is None
-        assert reading.id_of_text(article(3).sha256, "Title 3") == "a3"
-        assert reading.id_of_text(article(3).sha256, "Title 4") is None
+        assert reading.ids_of_text(article(1, version=2).sha256) == ["a1"]
+        assert reading.ids_of_text(article(1).sha256) == []
+        assert reading.ids_of_text(article(4).sha256) == []
+        assert reading.ids_of_text(article(3).sha256, "Title 3") == ["a3"]
+        assert reading.ids_of_text(article(3).sha256, "Title 4") == []
     publish(history, 4, article(2))
     with history.read() as reading:
         assert reading.ids_at("https://a.example/2") == []

@@ -14,6 +14,7 @@ INDEX ?= index
 PYTHON ?= python3
 TORCH_INDEX ?=
 SET ?=
+LOAD ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -32,7 +33,7 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock clean \
+.PHONY: help setup archive serve ask question test check format eval eval-check baseline load lock clean \
     FORCE
 
 help: ## list what can be made
@@ -79,6 +80,9 @@ eval-check: $(READY) ## fail if answers to the project's own questions got signi
 
 baseline: $(READY) ## write what eval-check compares with anew, after a change that is meant
 	@$(BIN)/rag eval --articles seeds --write-baseline eval/baseline.json
+
+load: archive ## hold a server well beyond its capacity for a while: fails unless it sheds and stays level
+	@$(BIN)/python eval/load.py --index '$(INDEX)' $(LOAD)
 
 lock: ## write constraints.txt anew; torch stays as it is pinned there
 	@echo "Resolving in a new environment (takes a few minutes)"

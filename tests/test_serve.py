@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -111,6 +112,25 @@ def test_an_archive_that_is_swapped_for_another_is_not_ready(tmp_path: Path) -> 
             add(other, *ARTICLES)
         assert problem(client.get("/health/ready"), 503)["type"].endswith("IndexMismatch")
         problem(client.post("/ask", json={"question": QUESTION}), 503)
+
+
+def test_a_change_that_is_not_published_is_told_of(client: TestClient, tmp_path: Path) -> None:
+    assert client.get("/health/ready").json()["generation"] == 1
+    with closing(sqlite3.connect(tmp_path / "index" / "library.db")) as library, library:
+        library.execute("UPDATE manifest SET value = '2' WHERE name = 'committed'")
+    ready = client.get("/health/ready").json()
+    assert (ready["status"], ready["generation"]) == ("ready", 1)
+    assert "change" in ready["behind"]
+
+
+def test_a_vector_file_that_is_due_is_told_of(
+    empty: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "renew_base", lambda _: None)
+        add(empty, *ARTICLES)
+    ready = empty.get("/health/ready")
+    assert (ready.status_code, ready.json()["behind"]) == (200, ["dense"])
 
 
 def test_an_archive_that_is_being_written_gets_503_and_a_time(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Seen:
 def client(
     url: str, questions: list[str], number: int, until: float, rude: bool, seen: Seen
 ) -> None:
-    """Ask until the time is over; a connection that is closed is a fault."""
+    """Ask until the time is over; a connection that breaks is a fault."""
     with closing(connected(url)) as connection:
         for at in count(number):
             if time.monotonic() >= until:
@@ -59,6 +59,7 @@ def client(
                 connection.close()
                 pause_s = 1.0
             if pause_s and not rude:
+                connection.close()  # else the server does, maybe just when the next one is sent
                 time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -114,10 +113,16 @@ def test_an_archive_that_is_swapped_for_another_is_not_ready(tmp_path: Path) -> 
         problem(client.post("/ask", json={"question": QUESTION}), 503)
 
 
-def test_a_change_that_is_not_published_is_told_of(client: TestClient, tmp_path: Path) -> None:
+def test_a_change_that_is_not_published_is_told_of(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: Any) -> None:
+        raise StorageFailed("index", "No space left on device")
+
     assert client.get("/health/ready").json()["generation"] == 1
-    with closing(sqlite3.connect(tmp_path / "index" / "library.db")) as library, library:
-        library.execute("UPDATE manifest SET value = '2' WHERE name = 'committed'")
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "_finish", fill_the_disk)
+        problem(client.delete("/articles/harbour"), 503)
     ready = client.get("/health/ready").json()
     assert (ready["status"], ready["generation"]) == ("ready", 1)
     assert "change" in ready["behind"]

@@ -17,6 +17,7 @@ SET ?=
 KILLS ?= 300
 SEED ?=
 EXAMPLES ?= 500
+LOAD ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
@@ -36,7 +37,7 @@ override Q := $(value Q)
 export Q
 
 .PHONY: help setup archive serve ask question test torture machine check format eval eval-check \
-    baseline lock audit clean \
+    baseline load lock audit clean \
     FORCE
 
 help: ## list what can be made
@@ -90,6 +91,9 @@ eval-check: $(READY) ## fail if answers to the project's own questions got signi
 
 baseline: $(READY) ## write what eval-check compares with anew, after a change that is meant
 	@$(BIN)/rag eval --articles seeds --write-baseline eval/baseline.json
+
+load: archive ## hold a server well beyond its capacity for a while: fails unless it sheds and stays level
+	@$(BIN)/python eval/load.py --index '$(INDEX)' $(LOAD)
 
 lock: ## write constraints.txt anew; torch stays as it is pinned there
 	@echo "Resolving in a new environment (takes a few minutes)"

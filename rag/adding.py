@@ -38,6 +38,7 @@ def add(service: Service, sent: object) -> AddOut:
             service.encoder,
             articles,
             passage_tokens=service.passage_tokens,
+            tell=lambda _: service.require_time(),
             renew_base=False,
         )
     except RagError as error:

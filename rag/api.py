@@ -17,7 +17,7 @@ from rag.metrics import MEDIA_TYPE as METRICS_TYPE
 from rag.problems import openapi_responses
 from rag.reading import Reading
 from rag.searcher import TOP_K
-from rag.service import Asking, Service, Serving
+from rag.service import Asking, Behind, Service, Serving
 from rag.types import ArticleHead
 from rag.wire import (
     ASKED_AT,
@@ -100,6 +100,13 @@ class HealthOut(BaseModel):
     status: str
 
 
+class ReadyOut(HealthOut):
+    """`generation`: of the archive. `behind`: what of it is not up to date, which loses nothing."""
+
+    generation: int
+    behind: list[Behind]
+
+
 async def _each_once(request: Request) -> None:
     """Refuse a parameter given twice: one of the two would be passed over."""
     names = [name for name, _ in request.query_params.multi_items() if name not in REPEATABLE]
@@ -119,25 +126,27 @@ health = APIRouter(
 )
 
 
-@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 413, 415))
-async def ask(asked: AskRequest, service: Asking) -> Response:
+@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 408, 413, 415))
+async def ask(asked: AskRequest, service: Asking, request: Request) -> Response:
     """The best citations for a question, each with the place where it can be checked."""
-    return await _in_turn(service, partial(_answer, service, asked))
+    return await _in_turn(request, service, partial(_answer, service, asked))
 
 
 @router.get("/ask", response_model=AnswerOut)
-async def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -> Response:
+async def ask_by_address(
+    asked: Annotated[AskQuery, Query()], service: Asking, request: Request
+) -> Response:
     """The same for a browser or curl."""
-    return await _in_turn(service, partial(_answer, service, asked.request()))
+    return await _in_turn(request, service, partial(_answer, service, asked.request()))
 
 
-@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 413, 415))
-async def search(asked: AskRequest, service: Asking) -> Response:
+@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 408, 413, 415))
+async def search(asked: AskRequest, service: Asking, request: Request) -> Response:
     """The best passages for a query, without the decision to answer."""
-    return await _in_turn(service, partial(_hits, service, asked))
+    return await _in_turn(request, service, partial(_hits, service, asked))
 
 
-@router.post("/articles", responses=openapi_responses(400, 413, 415))
+@router.post("/articles", responses=openapi_responses(400, 408, 413, 415))
 async def add_articles(articles: Articles, service: Asking) -> AddOut:
     """Add articles, or revise those of the same id; what cannot be taken is listed in `failed`."""
     return await service.in_line(partial(add, service, articles))
@@ -183,7 +192,7 @@ async def remove_article(article_id: str, service: Serving) -> RemovedOut:
     return RemovedOut(removed=article_id, generation=outcome.generation)
 
 
-@router.post("/verify", responses=openapi_responses(400, 404, 413, 415))
+@router.post("/verify", responses=openapi_responses(400, 404, 408, 413, 415))
 def verify(claim: VerifyRequest, service: Serving) -> VerifyOut:
     """Whether a quote stands in an article, and there."""
     verification = service.searcher.verify(
@@ -199,24 +208,24 @@ async def live() -> HealthOut:
 
 
 @health.get("/ready", openapi_extra={"security": []})
-def ready(service: Serving) -> HealthOut:
+async def ready(service: Serving) -> ReadyOut:
     """Whether it answers questions."""
-    service.check_ready()
-    return HealthOut(status="ready")
+    generation, behind = await service.aside(service.readiness)
+    return ReadyOut(status="ready", generation=generation, behind=behind)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(service: Serving) -> Response:
+async def metrics(service: Serving) -> Response:
     """What is counted and timed, for Prometheus."""
-    generation, articles = service.counts()
+    generation, articles = await service.aside(service.counts)
     body = service.metrics.exposition(generation=generation, articles=articles)
     return Response(body, media_type=METRICS_TYPE)
 
 
-async def _in_turn(service: Service, work: Callable[[], BaseModel]) -> Response:
+async def _in_turn(request: Request, service: Service, work: Callable[[], BaseModel]) -> Response:
     """What `work` gives as JSON. It is written in the same thread, once, and nothing is checked a
     second time, which would take longer than HTTP does."""
-    body = await service.in_turn(lambda: work().model_dump_json())
+    body = await service.in_turn(lambda: work().model_dump_json(), request.is_disconnected)
     return Response(body, media_type="application/json")
 
 

@@ -17,6 +17,7 @@ from rag.confidence import THRESHOLD
 from rag.encode import user_cache
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT
+from rag.logs import Style
 from rag.models import DEFAULT_MODEL
 from rag.searcher import QUESTION_CHARACTERS
 from rag.tokens import DEFAULT_ENCODING, token_counter
@@ -82,9 +83,36 @@ class Settings(BaseSettings):
         default=1000, description="Most articles in one call of POST /articles.", ge=1
     )
     max_requests_at_once: int = Field(
-        default=256,
+        default=128,  # at 100 questions a second the last one waits little more than a second
         description="Requests that the server works on at a time; one more gets 429.",
         ge=1,
+    )
+    max_connections: int = Field(
+        default=512,
+        description="Connections that the server has at a time; for one more it closes that whose "
+        "client it has waited for the longest.",
+        ge=1,
+    )
+    queue_timeout_s: float = Field(
+        default=5,
+        description="How long a question waits for its turn before it gets 503, in seconds.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    body_timeout_s: float = Field(
+        default=30,
+        description="How long a client may take to send a request's head, or its body, or to take "
+        "the next part of a response, in seconds.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    log: Style = Field(
+        default=Style.OFF,
+        description="Whether each request is logged, and how: off, text or json. Warnings and "
+        "errors are logged in each case.",
+    )
+    log_questions: bool = Field(
+        default=False, description="Whether the log of requests holds the questions' text."
     )
     lock_timeout_s: float = Field(
         default=LOCK_TIMEOUT_S,

@@ -231,6 +231,45 @@ class NotReady(RagError):
     title = "Not ready"
 
 
+class Crowded(RagError):
+    """The server works on as much as it may; nothing was done for this request."""
+
+    title = "Too many requests"
+
+
+class NoTurn(RagError):
+    """A question waited for its turn for as long as it may; it was not looked at."""
+
+    title = "Too busy"
+
+    def __init__(self, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            f"the question had no turn within {waited_s:g} s (RAG_QUEUE_TIMEOUT_S); try again later"
+        )
+
+
+class TooSlow(RagError):
+    """A request's body did not come whole in time."""
+
+    title = "The body came too slowly"
+
+    def __init__(self, waited_s: float) -> None:
+        self.waited_s = waited_s
+        super().__init__(
+            f"it had not come whole after {waited_s:g} s (RAG_BODY_TIMEOUT_S); send less a call"
+        )
+
+
+class ClientGone(RagError):
+    """The client closed its connection before its request was worked on; nobody reads this."""
+
+    title = "The client is gone"
+
+
+CLIENT_GONE_STATUS = 499
+"""No status of HTTP: what nginx's logs have for it. It is never sent, only counted."""
+
 HTTP_STATUS: dict[type[RagError], int] = {
     InvalidRequest: 422,
     UnreadableItem: 422,
@@ -253,6 +292,10 @@ HTTP_STATUS: dict[type[RagError], int] = {
     NotJson: 415,
     TooLarge: 413,
     NotReady: 503,
+    Crowded: 429,
+    NoTurn: 503,
+    TooSlow: 408,
+    ClientGone: CLIENT_GONE_STATUS,
 }
 
 EXIT_WRONG_CALL = 2

@@ -14,18 +14,19 @@ import ipaddress
 import logging
 import re
 import traceback
+import uuid
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag.errors import Forbidden, NotJson, RagError, TooLarge
+from rag import logs
+from rag.errors import Crowded, Forbidden, NotJson, RagError, TooLarge
 from rag.problems import Refusal, error_response, status_response
 
 logger = logging.getLogger(__name__)
 
 BODILESS = frozenset(["GET", "HEAD", "OPTIONS"])
-RETRY_AFTER_S = 1
 WILDCARDS = frozenset(["", "0.0.0.0", "::"])  # noqa: S104 - these are compared with, not bound
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -38,6 +39,9 @@ DEFAULT_HEADERS = {
     "Cache-Control": "no-store",
 }
 
+REQUEST_ID = "X-Request-ID"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s\[\]:/?#@\\]+?)\.?(?::(\d{1,5}))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 
@@ -113,9 +117,8 @@ class Crowd:
             await self._app(scope, receive, send)
             return
         if self._inside >= self._at_once:
-            detail = f"{self._inside} requests are being worked on; try again in a moment"
-            headers = {"Retry-After": str(RETRY_AFTER_S)}
-            await status_response(429, detail, headers)(scope, receive, send)
+            error = Crowded(f"{self._inside} requests are being worked on; try again in a moment")
+            await error_response(error)(scope, receive, send)
             return
         self._inside += 1
         try:
@@ -158,6 +161,29 @@ class Envelope:
                 raise ConnectionAbortedError("a response was broken off") from None
             response = status_response(500, "the server made a mistake; its log says where")
             await response(scope, receive, enveloped)
+
+
+class Identified:
+    """Gives every request an id, its client's where that is one, and sends it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        logs.begin(request_id)
+
+        async def identified(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        await self._app(scope, receive, identified)
 
 
 def own_names(host: str, allowed: Iterable[str]) -> frozenset[str]:

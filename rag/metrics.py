@@ -16,6 +16,8 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag import logs
+
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -24,6 +26,9 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 METHODS = frozenset(["GET", "POST", "DELETE"])
 OTHER = "other"
 """The label of methods and addresses that are not ours: a stranger must not make up labels."""
+
+SHED = {"Crowded": "crowd", "NoTurn": "queue", "TooSlow": "slow_body", "ClientGone": "client_gone"}
+"""Why a request was turned away, by the error that says so."""
 
 
 class Metrics:
@@ -52,6 +57,26 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._errors = Counter(
+            "rag_errors",
+            "Requests answered with an error of a named type.",
+            ["type"],
+            registry=self.registry,
+        )
+        self._shed = Counter(
+            "rag_requests_shed",
+            "Requests turned away for the load, or that nobody waited for any more.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in SHED.values():
+            self._shed.labels(reason)  # so that there is a rate from the first one on
+        self.waiting = Gauge(
+            "rag_questions_waiting", "Questions waiting for their turn.", registry=self.registry
+        )
+        self.answering = Gauge(
+            "rag_questions_answering", "Questions being answered.", registry=self.registry
+        )
         self._generation = Gauge(
             "rag_generation", "Generation of the archive.", registry=self.registry
         )
@@ -61,6 +86,12 @@ class Metrics:
         """Count a request that was answered."""
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
+
+    def error(self, name: str) -> None:
+        """Count an error by the name of its type."""
+        self._errors.labels(name).inc()
+        if name in SHED:
+            self._shed.labels(SHED[name]).inc()
 
     def question(self, took_ms: Mapping[str, float]) -> None:
         """Take the times of a question, in milliseconds by stage."""
@@ -75,7 +106,7 @@ class Metrics:
 
 
 class Metered:
-    """Counts and times every request, by the route that took it."""
+    """Counts, times and logs every request, by the route that took it."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -97,7 +128,15 @@ class Metered:
 
         try:
             await self._app(scope, receive, noted)
+        except Exception as error:
+            logs.note(error=type(error).__name__)
+            raise
         finally:
             method = scope["method"] if scope["method"] in METHODS else OTHER
             route = getattr(scope.get("route"), "path", OTHER)
-            self._metrics.request(method, route, status, time.perf_counter() - began)
+            took_s = time.perf_counter() - began
+            self._metrics.request(method, route, status, took_s)
+            if error_name := logs.notes().get("error"):
+                self._metrics.error(str(error_name))
+            ms = round(took_s * 1000, 1)
+            logs.answered({"method": method, "route": route, "status": status, "ms": ms})

@@ -23,7 +23,9 @@ from starlette.concurrency import run_in_threadpool
 
 from rag.cite import web_address
 from rag.errors import ArticleNotFound, InvalidRequest, RagError, http_status
+from rag.logs import note
 from rag.marks import Paragraph, paragraphs
+from rag.problems import retry_header
 from rag.searcher import TOP_K
 from rag.service import Service, Serving
 from rag.types import Answer, Citation, Filters, Interpreted
@@ -128,7 +130,7 @@ async def ask(
         if q is None:
             return await run_in_threadpool(_ask_page, service, form)
         await service.loaded()
-        return await service.in_turn(partial(_answered, service, form, q))
+        return await service.in_turn(partial(_answered, service, form, q), request.is_disconnected)
     except RagError as error:
         return await run_in_threadpool(_not_answered, service, form, error)
 
@@ -174,7 +176,10 @@ def _not_answered(service: Service, form: Form, error: RagError) -> Response:
     problem = str(error)
     if isinstance(error, InvalidRequest):
         problem = f"{FIELDS.get(error.field, error.field)}: {error.problem}"
-    return _ask_page(service, form, http_status(error), problem=problem)
+    note(error=type(error).__name__)
+    page = _ask_page(service, form, http_status(error), problem=problem)
+    page.headers.update(retry_header(error))
+    return page
 
 
 def _ask_page(

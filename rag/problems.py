@@ -12,14 +12,23 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
-from rag.errors import ArchiveBusy, InvalidRequest, NotReady, RagError, http_status
+from rag.errors import (
+    ArchiveBusy,
+    Crowded,
+    InvalidRequest,
+    NotReady,
+    NoTurn,
+    RagError,
+    http_status,
+)
+from rag.logs import note
 from rag.wire import Problem
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:rag:error:"
 """Before the name of an error of ours; what is only a status is about:blank."""
 
-RETRY_AFTER_S = {ArchiveBusy: 5, NotReady: 5}
+RETRY_AFTER_S = {ArchiveBusy: 5, NotReady: 5, Crowded: 1, NoTurn: 5}
 
 ERRORS_NAMED = 20
 """Of the mistakes in one request."""
@@ -65,11 +74,16 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def error_response(error: RagError, **members: object) -> Response:
     """The response to an error of ours."""
-    seconds = RETRY_AFTER_S.get(type(error))
-    headers = {"Retry-After": str(seconds)} if seconds else None
     if isinstance(error, InvalidRequest):
         members.setdefault("errors", [{"field": error.field, "detail": error.problem}])
-    return problem_response(problem_of(error, **members), headers)
+    note(error=type(error).__name__)
+    return problem_response(problem_of(error, **members), retry_header(error))
+
+
+def retry_header(error: RagError) -> dict[str, str]:
+    """The header that says when to try again, where that may help."""
+    seconds = RETRY_AFTER_S.get(type(error))
+    return {"Retry-After": str(seconds)} if seconds else {}
 
 
 def status_response(

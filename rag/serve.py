@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -17,17 +19,27 @@ from starlette.middleware import Middleware
 from rag import api, page, problems
 from rag.access import Access, WrongKeys
 from rag.archive import Archive
+from rag.bodies import Bodies
 from rag.config import Settings
+from rag.connection import connection_class
 from rag.encode import load_encoder
-from rag.errors import NotReady, Unguarded
-from rag.guard import Crowd, Envelope, Guard, is_loopback, own_names
+from rag.errors import EXIT_FAILED, NotReady, Unguarded
+from rag.guard import Crowd, Envelope, Guard, Identified, is_loopback, own_names
 from rag.keys import KeyFile
+from rag.logs import configure
 from rag.metrics import Metered
 from rag.service import Limits, Service
 from rag.types import Encoder
 
 SHUTDOWN_S = 10
 """How long requests may take to end once the server is told to."""
+
+LAST_S = 2
+"""How long after that a thread that cannot be ended, as one that waits for a lock, keeps the
+process alive. The archive takes no harm: it is made to be killed."""
+
+BODIES_AT_ONCE = 8
+"""Of the largest size that may be held in memory together."""
 
 KEEP_ALIVE_S = 5
 WAITING_CONNECTIONS = 1024
@@ -67,6 +79,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         lexical_weight=settings.lexical_weight,
         answer_threshold=settings.answer_threshold,
         passage_tokens=settings.passage_tokens,
+        log_questions=settings.log_questions,
     )
     hosts = own_names(settings.host, settings.allowed_hosts)
     app = _Described(
@@ -80,6 +93,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         lifespan=_lifespan,
         middleware=[
+            Middleware(Identified),
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
             Middleware(Guard, hosts=hosts, max_body_bytes=settings.max_body_bytes),
@@ -88,6 +102,11 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
                 keys=keys,
                 required=keys_required,
                 wrong_keys=WrongKeys(settings.max_wrong_keys_per_minute),
+            ),
+            Middleware(
+                Bodies,
+                timeout_s=settings.body_timeout_s,
+                most_bytes=BODIES_AT_ONCE * settings.max_body_bytes,
             ),
             Middleware(Crowd, at_once=settings.max_requests_at_once, exempt=UNCROWDED),
         ],
@@ -112,8 +131,11 @@ def serve(
     """
     app = create_app(settings, encoder=encoder)
     listener = _listen(settings.host, settings.port)
+    configure(settings.log)
     config = uvicorn.Config(
         app,
+        http=connection_class(settings.body_timeout_s, settings.max_connections),
+        log_config=None,
         log_level=logging.WARNING,
         access_log=False,  # its lines would hold the questions
         server_header=False,
@@ -124,7 +146,22 @@ def serve(
     )
     announce(f"listening on {_address(settings.host, listener)}")
     with suppress(KeyboardInterrupt), listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, app.state.service).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, whose service knows at once that it is about to end, and which does end."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.begin_to_end()
+        last = threading.Timer(SHUTDOWN_S + LAST_S, os._exit, [EXIT_FAILED])
+        last.daemon = True
+        last.start()
+        await super().shutdown(sockets)
 
 
 @asynccontextmanager
@@ -150,6 +187,7 @@ def _limits(settings: Settings) -> Limits:
         articles_per_call=settings.max_articles_per_call,
         question_characters=settings.max_question_characters,
         token_encoding=settings.token_encoding,
+        queue_timeout_s=settings.queue_timeout_s,
     )
 
 

@@ -7,9 +7,10 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,8 +19,9 @@ from fastapi import Depends, Request
 from rag.archive import Archive
 from rag.confidence import THRESHOLD
 from rag.cores import cores
-from rag.errors import NotReady, RagError
+from rag.errors import ClientGone, NotReady, NoTurn, RagError
 from rag.ingest import fingerprint, passage_budget
+from rag.logs import note
 from rag.metrics import Metrics
 from rag.process import command, environment
 from rag.searcher import Searcher
@@ -45,6 +47,16 @@ class Limits:
     articles_per_call: int
     question_characters: int
     token_encoding: str
+    queue_timeout_s: float
+
+
+class Behind(StrEnum):
+    """What may not be up to date while questions are answered all the same."""
+
+    CHANGE = "change"
+    """A change that was committed, and is not published yet."""
+    DENSE = "dense"
+    """The file of vectors lacks so much that it is due to be written anew."""
 
 
 class Service:
@@ -59,6 +71,7 @@ class Service:
         lexical_weight: float,
         answer_threshold: float = THRESHOLD,
         passage_tokens: int | None,
+        log_questions: bool = False,
     ) -> None:
         """Raises IndexMismatch if the archive was built with anything else than this."""
         self.archive = archive
@@ -73,8 +86,13 @@ class Service:
             threshold=answer_threshold,
             question_characters=limits.question_characters,
         )
-        self._answering = CapacityLimiter(cores() + 1)  # one waits for the disk, or for the model
+        together = cores() + 1  # one waits for the disk, or for the model
+        self._turns = asyncio.Semaphore(together)
+        self._answering = CapacityLimiter(together)
         self._changing = CapacityLimiter(ADDED_AT_ONCE)
+        self._watching = CapacityLimiter(1)
+        self._log_questions = log_questions
+        self._ending = threading.Event()
         self._loaded: Future[None] = Future()
         self._starting = threading.Lock()
         self._started = False
@@ -97,13 +115,36 @@ class Service:
                 # A daemon: who ends the server need not wait for a model.
                 threading.Thread(target=self._load, name="load model", daemon=True).start()
 
-    async def in_turn(self, work: Callable[[], Made]) -> Made:
+    async def in_turn(
+        self, work: Callable[[], Made], is_gone: Callable[[], Awaitable[bool]]
+    ) -> Made:
         """What `work` gives, which answers a question, in a thread: few at a time, in their order.
 
-        More threads than cores gain nothing and fight for their caches: sixteen at a time answered
-        60 questions a second on two cores where three answered 93.
+        Raises NoTurn where that takes too long, and ClientGone if `is_gone` by then: neither is
+        computed. More threads than cores gain nothing and fight for their caches: sixteen at a time
+        answered 60 questions a second on two cores where three answered 93.
         """
-        return await to_thread.run_sync(work, limiter=self._answering)
+        await self._wait_for_turn()
+        try:
+            if await is_gone():
+                raise ClientGone("the client went before its question's turn came")
+            with self.metrics.answering.track_inprogress():
+                return await to_thread.run_sync(work, limiter=self._answering)
+        finally:
+            self._turns.release()
+
+    async def aside(self, work: Callable[[], Made]) -> Made:
+        """What `work` gives, which looks at the server, in a thread that no other call takes."""
+        return await to_thread.run_sync(work, limiter=self._watching)
+
+    def begin_to_end(self) -> None:
+        """From now on articles are taken no further than the batch that is being published."""
+        self._ending.set()
+
+    def require_time(self) -> None:
+        """Raise NotReady if the server is about to end."""
+        if self._ending.is_set():
+            raise NotReady("the server is being stopped")
 
     async def in_line(self, work: Callable[[], Made]) -> Made:
         """What `work` gives, which changes the archive, in a thread. However many wait, they leave
@@ -122,6 +163,18 @@ class Service:
         self._loaded.result()
         self.require()
 
+    def readiness(self) -> tuple[int, list[Behind]]:
+        """Generation, and what is behind it, which whoever writes next brings up if nobody did.
+
+        Raises what keeps the server from answering questions now.
+        """
+        self.check_ready()
+        with self.archive.reading() as reading:
+            generation = reading.generation if reading else 0
+            unpublished = reading is not None and reading.unpublished() is not None
+        behind = [Behind.CHANGE] if unpublished else []
+        return generation, behind + ([Behind.DENSE] if self.archive.base_is_due() else [])
+
     def ask(
         self,
         question: str,
@@ -132,6 +185,7 @@ class Service:
         asked_at: str | None = None,
     ) -> Answer:
         """Ask, and note how long it took."""
+        self._note(question)
         answer = self.searcher.ask(
             question,
             top_k=top_k,
@@ -153,6 +207,7 @@ class Service:
         asked_at: str | None = None,
     ) -> SearchResult:
         """Search, and note how long it took."""
+        self._note(question)
         result = self.searcher.search(
             question,
             top_k=top_k,
@@ -186,6 +241,18 @@ class Service:
         if self._renewing:
             self._renewing.terminate()
         self.archive.close()
+
+    async def _wait_for_turn(self) -> None:
+        with self.metrics.waiting.track_inprogress():
+            try:
+                async with asyncio.timeout(self.limits.queue_timeout_s):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise NoTurn(self.limits.queue_timeout_s) from None
+
+    def _note(self, question: str) -> None:
+        if self._log_questions:
+            note(question=question)
 
     def _renew_base(self) -> None:
         try:

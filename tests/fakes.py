@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -113,6 +114,22 @@ class FakeEncoder:
             vector[number % DIMENSION] += 1.0 if number & 0x10000 else -1.0
         length = float(np.linalg.norm(vector))
         return vector / np.float32(length)
+
+
+class SlowEncoder(FakeEncoder):
+    """A fake that takes its time for each question and each batch of passages."""
+
+    def __init__(self, takes_s: float) -> None:
+        super().__init__()
+        self._takes_s = takes_s
+
+    def encode_question(self, text: str) -> EncodedQuestion:
+        time.sleep(self._takes_s)
+        return super().encode_question(text)
+
+    def encode_passages(self, texts: Sequence[str]) -> list[Encoding]:
+        time.sleep(self._takes_s)
+        return super().encode_passages(texts)
 
 
 def fake_export(folder: Path, fingerprint: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,20 +90,31 @@ SERVER = """
 import json, sys
 from rag.config import load_settings
 from rag.serve import serve
-from tests.fakes import FakeEncoder
+from tests.fakes import SlowEncoder
 settings = load_settings(port=0, **json.loads(sys.argv[1]))
-serve(settings, encoder=FakeEncoder(), announce=lambda line: print(line, flush=True))
+encoder = SlowEncoder(float(sys.argv[2]))
+serve(settings, encoder=encoder, announce=lambda line: print(line, flush=True))
 """
 
 
 @contextmanager
-def running(index: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server as a process of its own on a free port, and the port."""
+def running(
+    index: Path, *, takes_s: float = 0, **settings: Any
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server as a process of its own on a free port, and the port. Its encoder takes `takes_s`
+    for a question or a batch of passages, and it has three turns for questions."""
     given = json.dumps({"index": str(index), **settings})
     root = Path(__file__).parents[1]
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SERVER, given]
-    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
+    command = [sys.executable, "-c", SERVER, given, str(takes_s)]
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    ) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -375,7 +375,8 @@ def test_a_real_server_beyond_loopback_lets_anyone_in_where_that_is_said(tmp_pat
 def test_a_key_is_used_revoked_and_used_again_at_a_real_server(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     address = own_address() or "127.0.0.1"
-    settings = {"host": EVERYWHERE, "allowed_hosts": address, "max_wrong_keys_per_minute": 2}
+    settings: dict[str, Any] = {"host": EVERYWHERE, "allowed_hosts": address}
+    settings |= {"max_wrong_keys_per_minute": 2}
     with running(tmp_path, **settings) as (process, port):
         status, found, headers = told(port, address)
         assert (status, found["title"]) == (401, "A key is needed")

@@ -398,7 +398,8 @@ def test_an_empty_archive_answers_that_it_has_no_answer(empty: TestClient) -> No
     assert empty.post("/search", json={"question": QUESTION}).json()["hits"] == []
     assert empty.get("/articles").json() == {"articles": [], "next_cursor": None}
     problem(empty.delete("/articles/a"), 404)
-    assert empty.get("/health/ready").json() == {"status": "ready"}
+    ready = empty.get("/health/ready").json()
+    assert ready == {"status": "ready", "generation": 0, "behind": []}
 
 
 def test_what_another_writer_adds_is_found_at_once(client: TestClient, tmp_path: Path) -> None:

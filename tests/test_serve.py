@@ -114,6 +114,31 @@ def test_an_archive_that_is_swapped_for_another_is_not_ready(tmp_path: Path) -> 
         problem(client.post("/ask", json={"question": QUESTION}), 503)
 
 
+def test_a_change_that_is_not_published_is_told_of(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(*_: Any) -> None:
+        raise StorageFailed("index", "No space left on device")
+
+    assert client.get("/health/ready").json()["generation"] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "_finish", fill_the_disk)
+        problem(client.delete("/articles/harbour"), 503)
+    ready = client.get("/health/ready").json()
+    assert (ready["status"], ready["generation"]) == ("ready", 1)
+    assert "change" in ready["behind"]
+
+
+def test_a_vector_file_that_is_due_is_told_of(
+    empty: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "renew_base", lambda _: None)
+        add(empty, *ARTICLES)
+    ready = empty.get("/health/ready")
+    assert (ready.status_code, ready.json()["behind"]) == (200, ["dense"])
+
+
 def test_an_archive_that_is_being_written_gets_503_and_a_time(tmp_path: Path) -> None:
     with server(tmp_path / "index", lock_timeout_s=0.05) as client:
         add(client, ARTICLES[0])

@@ -1,0 +1,239 @@
+"""More than a server can do, clients that are slow or go away, and its end: a real process each.
+
+Its encoder takes a while for each question, so that a few clients are already too many.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rag.archive import Archive
+from tests.served import JSON, QUESTION, running
+
+ASK = json.dumps({"question": QUESTION}).encode()
+WAIT_S = 30
+
+Response = tuple[int, dict[str, str], Any]
+
+
+def call(port: int, method: str, address: str, body: bytes | None = None) -> Response:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)) as connection:
+        connection.request(method, address, body, JSON if body else {})
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, headers, response.read()
+
+
+def ask(port: int) -> Response:
+    return call(port, "POST", "/ask", ASK)
+
+
+def metric(port: int, name: str) -> float:
+    """The value of a metric, named with its labels; 0 if it has none yet."""
+    lines = call(port, "GET", "/metrics")[2].decode().splitlines()
+    return next((float(x.rpartition(" ")[2]) for x in lines if x.startswith(name + " ")), 0.0)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def sent(port: int, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+    connection.sendall(data)
+    return connection
+
+
+def request(length: int = len(ASK)) -> bytes:
+    head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}"
+    return f"POST /ask HTTP/1.1\r\n{head}\r\n\r\n".encode()
+
+
+@contextmanager
+def ready(tmp_path: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with running(tmp_path / "index", **settings) as (process, port):
+        until(lambda: call(port, "GET", "/health/ready")[0] == 200)
+        yield process, port
+
+
+def test_a_crowd_is_shed_and_then_it_answers_again(tmp_path: Path) -> None:
+    with (
+        ready(tmp_path, takes_s=0.1, max_requests_at_once=8) as (_, port),
+        ThreadPoolExecutor(32) as threads,
+    ):
+        responses = list(threads.map(lambda _: ask(port), range(96)))
+        statuses = Counter(status for status, _, _ in responses)
+        assert set(statuses) == {200, 429}
+        assert all(headers["retry-after"] for status, headers, _ in responses if status == 429)
+        assert metric(port, 'rag_requests_shed_total{reason="crowd"}') == statuses[429]
+        assert metric(port, 'rag_errors_total{type="Crowded"}') == statuses[429]
+        assert ask(port)[0] == 200
+        assert metric(port, "rag_questions_answering") == 0
+
+
+def test_a_question_waits_for_its_turn_no_longer_than_it_may(tmp_path: Path) -> None:
+    with (
+        ready(tmp_path, takes_s=0.5, queue_timeout_s=0.6) as (_, port),
+        ThreadPoolExecutor(24) as threads,
+    ):
+        asked = [threads.submit(ask, port) for _ in range(24)]
+        until(lambda: metric(port, "rag_questions_waiting") > 0)
+        responses = [each.result() for each in asked]
+        statuses = Counter(status for status, _, _ in responses)
+        assert set(statuses) == {200, 503}
+        for status, headers, body in responses:
+            if status == 503:
+                assert headers["retry-after"]
+                assert json.loads(body)["type"].endswith("NoTurn")
+        assert metric(port, 'rag_requests_shed_total{reason="queue"}') == statuses[503]
+        assert metric(port, "rag_questions_waiting") == 0
+        computed = metric(port, 'rag_question_stage_seconds_count{stage="encode"}')
+        assert computed == statuses[200]
+        assert ask(port)[0] == 200
+
+
+def test_the_page_says_too_when_to_come_again(tmp_path: Path) -> None:
+    settings = {"takes_s": 0.5, "queue_timeout_s": 0}
+    with ready(tmp_path, **settings) as (_, port), ThreadPoolExecutor(12) as threads:
+        pages = list(threads.map(lambda _: call(port, "GET", "/?q=harbour"), range(12)))
+        busy = [(headers, body) for status, headers, body in pages if status == 503]
+        assert busy
+        assert len(busy) < len(pages)
+        assert all(headers["retry-after"] and b"no turn" in body for headers, body in busy)
+
+
+def test_slow_clients_keep_nobody_from_being_answered(tmp_path: Path) -> None:
+    with ready(tmp_path, max_requests_at_once=4) as (_, port), ExitStack() as stack:
+        heads = [stack.enter_context(sent(port, b"POST /ask HTT")) for _ in range(30)]
+        bodies = [stack.enter_context(sent(port, request() + ASK[:5])) for _ in range(30)]
+        for at in range(5, 10):
+            for each in heads:
+                each.sendall(b"P")
+            for each in bodies:
+                each.sendall(ASK[at : at + 1])
+            assert ask(port)[0] == 200
+        bodies[0].sendall(ASK[10:])
+        assert bodies[0].recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_who_takes_too_long_is_cut_off(tmp_path: Path) -> None:
+    with ready(tmp_path, body_timeout_s=1) as (_, port):
+        with closing(sent(port, b"POST /ask HTT")) as head, suppress(ConnectionError):
+            assert head.recv(100) == b""
+        with closing(sent(port, request() + ASK[:5])) as body:
+            response = http.client.HTTPResponse(body)
+            response.begin()
+            assert response.status == 408
+            assert json.loads(response.read())["type"].endswith("TooSlow")
+            assert body.recv(100) == b""
+        with closing(sent(port, b"")) as silent:
+            assert silent.recv(100) == b""
+        with closing(
+            sent(port, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\nGET")
+        ) as next_:
+            assert next_.recv(1000).startswith(b"HTTP/1.1 200")
+            while next_.recv(1000):
+                pass  # the rest of the second request never comes
+        assert metric(port, 'rag_requests_shed_total{reason="slow_body"}') == 1
+
+
+def test_who_does_not_take_the_response_is_cut_off(tmp_path: Path) -> None:
+    with ready(tmp_path, body_timeout_s=1) as (_, port), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(WAIT_S)
+        files = metric(port, "process_open_fds")
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
+        until(lambda: metric(port, "process_open_fds") == files + 1)
+        until(lambda: metric(port, "process_open_fds") == files)
+        taken = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(1_000_000):
+                taken += part
+        assert 0 < taken.count(b"HTTP/1.1 200") < 500
+
+
+def test_of_too_many_connections_the_longest_silent_goes(tmp_path: Path) -> None:
+    with ready(tmp_path, max_connections=10) as (_, port), ExitStack() as stack:
+        silent = [stack.enter_context(sent(port, b"GET")) for _ in range(12)]
+        assert ask(port)[0] == 200
+        with suppress(ConnectionError):
+            assert silent[0].recv(100) == b""
+        silent[-1].sendall(b" /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[-1].recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_bodies_together_have_a_bound(tmp_path: Path) -> None:
+    with ready(tmp_path, max_body_bytes=10_000) as (_, port), ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(sent(port, request(10_000) + b" " * 9_900))
+        with closing(sent(port, request(10_000) + b" " * 9_900)) as one_more:
+            assert one_more.recv(1000).startswith(b"HTTP/1.1 429")
+
+
+def test_a_question_whose_client_has_gone_is_not_computed(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=0.5) as (_, port):
+        gone = [sent(port, request() + ASK) for _ in range(30)]
+        until(lambda: metric(port, "rag_questions_waiting") == 27)
+        for each in gone:
+            each.close()
+        assert ask(port)[0] == 200
+        assert metric(port, 'rag_requests_shed_total{reason="client_gone"}') == 27
+        assert metric(port, 'rag_question_stage_seconds_count{stage="encode"}') == 4
+
+
+def test_what_was_asked_before_the_end_is_answered(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=0.5) as (process, port), ThreadPoolExecutor(9) as threads:
+        asked = [threads.submit(ask, port) for _ in range(9)]
+        until(lambda: metric(port, "rag_questions_waiting") == 6)
+        process.terminate()
+        until(lambda: refused(port))
+        assert process.poll() is None
+        assert [each.result()[0] for each in asked] == [200] * 9
+        out, err = process.communicate(timeout=WAIT_S)
+        assert out + err == ""
+
+
+def refused(port: int) -> bool:
+    try:
+        sent(port, b"").close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_adding_ends_with_what_was_published(tmp_path: Path) -> None:
+    articles = [{"id": f"a{n}", "text": f"Ship {n} came."} for n in range(1000)]
+    with ready(tmp_path, takes_s=0.4) as (process, port), ThreadPoolExecutor() as threads:
+        adding = threads.submit(call, port, "POST", "/articles", json.dumps(articles).encode())
+        until(lambda: b'"a0"' in call(port, "GET", "/articles")[2])
+        process.terminate()
+        status, headers, body = adding.result()
+        process.communicate(timeout=WAIT_S)
+    assert (status, bool(headers["retry-after"])) == (503, True)
+    with closing(Archive(tmp_path / "index")) as archive:
+        with archive.reading() as reading:
+            assert reading is not None
+            held = [head.id for head in reading.heads(limit=1001, after="")]
+        assert archive.check() == []
+    assert sorted(json.loads(body)["stored"]) == held
+    assert 0 < len(held) < len(articles)
+
+
+def test_it_ends_though_a_client_keeps_its_connection(tmp_path: Path) -> None:
+    with ready(tmp_path) as (process, port), closing(sent(port, b"GET")):
+        process.terminate()
+        process.communicate(timeout=WAIT_S)

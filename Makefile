@@ -32,7 +32,7 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test check format eval eval-check baseline lock clean \
+.PHONY: help setup archive serve ask question test fuzz check format eval eval-check baseline lock clean \
     FORCE
 
 help: ## list what can be made
@@ -58,6 +58,9 @@ question:
 
 test: $(READY) ## run the tests, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-branch
+
+fuzz: $(READY) ## ask every call by its description and harm by chance for longer, some ten minutes
+	@RAG_FUZZ_EXAMPLES=500 $(BIN)/python -m pytest tests/test_openapi.py tests/test_hostile.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }

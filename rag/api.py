@@ -114,7 +114,7 @@ router = APIRouter(
 )
 
 
-@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 413, 415))
+@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 408, 413, 415))
 async def ask(asked: AskRequest, service: Asking) -> Response:
     """The best citations for a question, each with the place where it can be checked."""
     return await _in_turn(service, partial(_answer, service, asked))
@@ -126,13 +126,13 @@ async def ask_by_address(asked: Annotated[AskQuery, Query()], service: Asking) -
     return await _in_turn(service, partial(_answer, service, asked.request()))
 
 
-@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 413, 415))
+@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 408, 413, 415))
 async def search(asked: AskRequest, service: Asking) -> Response:
     """The best passages for a query, without the decision to answer."""
     return await _in_turn(service, partial(_hits, service, asked))
 
 
-@router.post("/articles", responses=openapi_responses(400, 413, 415))
+@router.post("/articles", responses=openapi_responses(400, 408, 413, 415))
 def add_articles(articles: Articles, service: Asking) -> AddOut:
     """Add articles, or revise those of the same id; what cannot be taken is listed in `failed`."""
     return add(service, articles)
@@ -178,7 +178,7 @@ def remove_article(article_id: str, service: Serving) -> RemovedOut:
     return RemovedOut(removed=article_id, generation=outcome.generation)
 
 
-@router.post("/verify", responses=openapi_responses(400, 404, 413, 415))
+@router.post("/verify", responses=openapi_responses(400, 404, 408, 413, 415))
 def verify(claim: VerifyRequest, service: Serving) -> VerifyOut:
     """Whether a quote stands in an article, and there."""
     verification = service.searcher.verify(

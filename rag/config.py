@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=32 * MEBIBYTE, description="Longest body of an HTTP request, in bytes.", ge=1
     )
+    max_body_s: float = Field(
+        default=60,
+        description="How long the body of an HTTP request may take to come, in seconds.",
+        gt=0,
+        allow_inf_nan=False,
+    )
     max_question_characters: int = Field(
         default=QUESTION_CHARACTERS, description="Longest question, in characters.", ge=1
     )

@@ -163,6 +163,16 @@ class TooLarge(RagError):
         super().__init__(f"the limit is {limit_bytes} bytes (RAG_MAX_BODY_BYTES); send less a call")
 
 
+class TooSlow(RagError):
+    """The request body took longer to come than is allowed."""
+
+    title = "The body came too slowly"
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        super().__init__(f"it was not here after {limit_s:g} s (RAG_MAX_BODY_S)")
+
+
 class NotReady(RagError):
     """The server cannot answer yet, or no longer."""
 
@@ -184,6 +194,7 @@ HTTP_STATUS: dict[type[RagError], int] = {
     Forbidden: 403,
     NotJson: 415,
     TooLarge: 413,
+    TooSlow: 408,
     NotReady: 503,
 }
 

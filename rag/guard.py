@@ -10,6 +10,7 @@ All of it is plain ASGI.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
@@ -19,7 +20,7 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag.errors import Forbidden, NotJson, RagError, TooLarge
+from rag.errors import Forbidden, NotJson, RagError, TooLarge, TooSlow
 from rag.problems import Refusal, error_response, status_response
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,15 @@ _ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 
 
 class Guard:
-    """Refuses what comes from elsewhere, is no JSON or is too long."""
+    """Refuses what comes from elsewhere, is no JSON, is too long or too slow."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: frozenset[str], max_body_bytes: int, max_body_s: float
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._max_body_bytes = max_body_bytes
+        self._max_body_s = max_body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -80,13 +84,20 @@ class Guard:
         return None
 
     def _limited(self, receive: Receive) -> Receive:
-        """`receive`, which refuses to go on where more comes than was announced, or allowed."""
-        taken = 0
+        """`receive`, which refuses to go on where more comes than was announced, or allowed, or
+        where it does not come."""
+        taken, is_whole = 0, False
+        until = asyncio.get_running_loop().time() + self._max_body_s
 
         async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, is_whole
+            try:
+                async with asyncio.timeout_at(None if is_whole else until):
+                    message = await receive()
+            except TimeoutError:
+                raise Refusal(TooSlow(self._max_body_s)) from None
             taken += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if taken > self._max_body_bytes:
                 raise Refusal(TooLarge(self._max_body_bytes))
             return message

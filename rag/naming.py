@@ -18,8 +18,8 @@ CONTEXT_CHARACTERS = 40
 """How far before and after a name the words are looked at that make it a source."""
 
 LONGEST_NAME_WORDS = 20
-"""A source of more words is not looked for: one of 4,000, in a question of as many, took two minutes
-to be found."""
+"""A source of more words is not looked for: one of 4,000, in a question of as many, took two
+minutes to be found."""
 
 _REPORT = (
     "(?:report|say|write|publish|claim|tell|quote|cite|describe|mention|reveal|cover|call|reported"

@@ -61,7 +61,12 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         middleware=[
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
-            Middleware(Guard, hosts=hosts, max_body_bytes=settings.max_body_bytes),
+            Middleware(
+                Guard,
+                hosts=hosts,
+                max_body_bytes=settings.max_body_bytes,
+                max_body_s=settings.max_body_s,
+            ),
             Middleware(Crowd, at_once=settings.max_requests_at_once, exempt=UNCROWDED),
         ],
     )

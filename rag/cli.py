@@ -359,7 +359,9 @@ def _complain(kind: str, title: str, detail: str) -> None:
     if "--json" in sys.argv[1:]:
         print_json({"error": {"type": kind, "title": title, "detail": detail}})
     else:
-        print(f"rag: {detail}", file=sys.stderr)
+        from rag import show
+
+        show.err.print(f"rag: {detail}", markup=False)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ from rag.types import AskedSource
 CONTEXT_CHARACTERS = 40
 """How far before and after a name the words are looked at that make it a source."""
 
+LONGEST_NAME_WORDS = 20
+"""A source of more words is not looked for: one of 4,000, in a question of as many, took two
+minutes to be found."""
+
 _REPORT = (
     "(?:report|say|write|publish|claim|tell|quote|cite|describe|mention|reveal|cover|call|reported"
     "|said|written|published|claimed|told|quoted|cited|described|mentioned|revealed|covered)"
@@ -77,7 +81,8 @@ def source_names(sources: frozenset[str]) -> SourceNames:
         for name in dict.fromkeys([source, *(host.groups() if host else [])]):
             words = tuple(word for word, _, _ in _words(name))
             words = words[1:] if words[:1] == ("the",) else words
-            if len("".join(words)) > 1 and not "".join(words).isdigit():
+            is_name = len("".join(words)) > 1 and not "".join(words).isdigit()
+            if is_name and len(words) <= LONGEST_NAME_WORDS:
                 by_words[words] = (*by_words.get(words, ()), source)
     return SourceNames(by_words, max(map(len, by_words), default=0))
 

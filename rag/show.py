@@ -4,19 +4,39 @@ everything else to standard error."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 
 from rag.ingest import Progress as IngestState
 from rag.types import Answer, ArticleHead, AskedPeriod, Citation, Hit, SearchResult
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+_COMMANDS = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+HARMLESS = dict.fromkeys((*_COMMANDS, *_TURNS), "\ufffd")
+"""What a terminal would obey, and what turns the order of a line's letters, so that a title could
+pass for the source beside it; letters of scripts from right to left still go their way. One
+character stands for one."""
+
+
+class Terminal(Console):
+    """A console on which no text of an archive, a file's name or a question set is a command."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """See Console.render."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else text.translate(HARMLESS), style, control)
+
+
+out = Terminal(highlight=False, soft_wrap=True)
+err = Terminal(highlight=False, soft_wrap=True, stderr=True)
 
 LINE_EVERY_S = 10.0
 """How often progress is told where there is no terminal to draw a bar on."""

@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -139,6 +140,54 @@ CONTRAST = """element => {
                light(getComputedStyle(behind).backgroundColor)].sort((a, b) => b - a);
   return (two[0] + 0.05) / (two[1] + 0.05);
 }"""
+
+
+SCRIPT = "document.title = 'owned'; alert(1); fetch('http://evil.example/')"
+MARKUP = (
+    f'</title></style><script>{SCRIPT}</script><img src=http://evil.example/x onerror="{SCRIPT}">'
+    f'\'" autofocus onfocus="{SCRIPT}" x=\'<svg onload="{SCRIPT}">'
+    "<iframe src=//evil.example></iframe><meta http-equiv=refresh content=0;url=//evil.example>"
+)
+ADDRESSES = [
+    f"javascript:{SCRIPT}",
+    f" JaVaScRiPt\t:{SCRIPT}",
+    f"data:text/html,<script>{SCRIPT}</script>",
+    "vbscript:msgbox(1)",
+    f'https://news.example/" onclick="{SCRIPT}',
+]
+
+
+def test_articles_that_are_scripts_are_only_read(browser: Browser, tmp_path: Path) -> None:
+    fields = dict.fromkeys(("title", "source", "author"), MARKUP)
+    articles = [
+        {"id": f"{MARKUP}{at}", **fields, "text": f"A quokka {at}. {MARKUP}", "url": url}
+        for at, url in enumerate(ADDRESSES)
+    ]
+    happened: list[str] = []
+    with running(tmp_path / "index", lexical_weight=1.0) as (_, port):
+        address = f"http://127.0.0.1:{port}"
+        request = urllib.request.Request(f"{address}/articles", json.dumps(articles).encode(), JSON)
+        urllib.request.urlopen(request, timeout=60).close()
+        context = browser.new_context(base_url=address)
+        page = context.new_page()
+        page.on("dialog", lambda dialog: happened.append(dialog.message))
+        page.on("request", lambda sent: _note_stranger(sent.url, address, happened))
+        page.goto(f"/?{urlencode({'q': f'quokka {MARKUP}', 'from': MARKUP})}")
+        expect(page.get_by_role("alert")).to_contain_text("<script>")
+        page.on("console", lambda message: happened.append(message.text))
+        for at in range(len(ADDRESSES)):
+            page.goto(f"/?{urlencode({'q': f'quokka {at} {MARKUP}'})}")
+            expect(page.locator("h2").first).to_have_text(MARKUP)
+            links = page.locator("a").evaluate_all("links => links.map(link => link.href)")
+            assert all(link.startswith((address, "https://news.example/")) for link in links)
+            page.locator("h2 a").first.click()
+            expect(page.locator("h1")).to_have_text(MARKUP)
+            expect(page.locator(".text mark").first).to_be_visible()
+            page.wait_for_load_state("networkidle")
+            assert page.locator("script, img, svg, iframe, [onclick]").count() == 0
+            assert page.title() == MARKUP
+        context.close()
+    assert happened == []
 
 
 def test_a_page_elsewhere_can_neither_write_nor_read(browser: Browser, address: str) -> None:

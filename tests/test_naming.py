@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.naming import NO_NAMES, find_sources, source_names
+from rag.naming import LONGEST_NAME_WORDS, NO_NAMES, find_sources, source_names
 
 NAMES = source_names(
     frozenset(
@@ -131,6 +131,14 @@ def test_two_sources_of_one_name_are_both_meant() -> None:
     names = source_names(frozenset(["cnn", "CNN"]))
     found = find_sources("according to CNN who won", names)
     assert [each.source for each in found] == ["CNN", "cnn"]
+
+
+def test_a_name_as_long_as_a_text_is_not_looked_for() -> None:
+    longest = " ".join(["ab"] * LONGEST_NAME_WORDS)
+    names = source_names(frozenset([longest, f"{longest} cd", "ab " * 4_000]))
+    assert names.longest == LONGEST_NAME_WORDS
+    (found,) = find_sources(f"who warned, according to {longest}?", names)
+    assert found.source == longest
 
 
 def test_without_sources_nothing_is_named() -> None:

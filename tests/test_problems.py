@@ -134,6 +134,32 @@ def test_a_stranger_cannot_have_a_long_error(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "field", "told"),
+    [
+        ({str(n): n for n in range(100_000)}, "body", "100,001 fields, over the limit of 100"),
+        ({"filters": {str(n): n for n in range(100_000)}}, "filters", "100,000 fields"),
+        ({"filters": {"source": [5] * 100_000}}, "filters.source.0", "valid string"),
+        ({"filters": {"source": ["a"] * 10_001}}, "filters.source", "at most 10000 items"),
+        ({"filters": {"article_id": ["a"] * 10_001}}, "filters.article_id", "at most 10000"),
+        ({"filters": {"exclude_article_id": ["a"] * 10_001}}, "filters.exclude", "at most 10000"),
+    ],
+)
+def test_a_hundred_thousand_mistakes_are_one(
+    change: dict[str, Any], field: str, told: str, client: TestClient
+) -> None:
+    found = problem(client.post("/ask", json={"question": QUESTION} | change), 422)
+    (error,) = found["errors"]
+    assert error["field"].startswith(field)
+    assert told in error["detail"]
+
+
+def test_a_filter_of_many_values_is_taken(client: TestClient) -> None:
+    filters = {"source": ["Coast Wire", *map(str, range(9_999))]}
+    answer = client.post("/ask", json={"question": "harbour", "filters": filters}).json()
+    assert {each["article"]["id"] for each in answer["citations"]} == {"harbour"}
+
+
+@pytest.mark.parametrize(
     ("article", "reason"),
     [
         ({"text": "x", "published_at": "32 December"}, "32 December"),

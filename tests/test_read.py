@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +128,14 @@ def test_front_matter_of_nothing_and_body_of_nothing(write: Write) -> None:
         ),
         ("a: &a {x: 1}\nb: {<<: [*a, *a]}", "tag:yaml.org,2002:merge"),
         ("title: \x07bell: x: y", "mapping values are not allowed here"),
+        ("title: !!python/name:os.system", "constructor for the tag"),
+        ("title: !!python/object/new:os.system [touch pwned]", "constructor for the tag"),
+        ("title: !<tag:yaml.org,2002:python/module:os> x", "constructor for the tag"),
+        ("x: !!bool perhaps", "perhaps"),
+        ('x: !!int ""', "out of range"),
+        ("x: !!timestamp soon", "NoneType"),
+        (f"x: 1{':1' * 300}.5", "too large"),
+        (f"id: {'9' * 5_000}", "4300 digits"),
     ],
 )
 def test_broken_front_matter(
@@ -136,6 +146,19 @@ def test_broken_front_matter(
     assert found.startswith("its front matter is not YAML: ")
     assert wanted in found
     assert [path.name for path in tmp_path.iterdir()] == ["a.md"]
+
+
+def test_front_matter_of_aliases_within_aliases_is_as_small_as_it_is_written(
+    write: Write,
+) -> None:
+    laughs = "a0: &a0 [ha]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40)
+    )
+    found = article(write("a.md", f"---\ntitle: T\n{laughs}---\nText."))
+    assert (found.title, found.text) == ("T", "Text.")
+    last = f"{laughs}title: T\nauthors: *a39\n"
+    assert "its authors must be text" in reason(write("b.md", f"---\n{last}---\nText."))
+    assert article(write("c.md", "---\ntitle: T\nx: &x [*x]\n---\nText.")).text == "Text."
 
 
 def test_front_matter_without_end(write: Write) -> None:
@@ -463,11 +486,82 @@ def test_a_page_that_declares_nothing_is_not_guessed(write: Write) -> None:
         "<html><body></body></html>",
         "<html><head><title>T</title></head><body><script>x()</script></body></html>",
         "<" * 1000,
-        "<html><body>" + "<div>" * 100_000 + SENTENCE + "</div>" * 100_000,
     ],
 )
 def test_a_page_without_an_article(write: Write, page: str) -> None:
     assert reason(write("a.html", page)) == "no article text was found in the page"
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize("tag", ["div", "b", "span", "font", "section", "ul><li", "table><tr><td"])
+def test_a_page_nested_without_end_is_refused_whole(write: Write, tag: str) -> None:
+    page = f"<html><body><article><p>{SENTENCE}</p>" + f"<{tag}>" * DEEP + SENTENCE
+    assert reason(write("a.html", page)) == (
+        "cannot be read to its end: Excessive depth in document: 256"
+    )
+
+
+def test_a_page_is_not_cut_where_the_parser_gives_up(write: Write) -> None:
+    page = web_page(body=f"<p>{SENTENCE}</p><p>{'word ' * 2_500_000}</p><p>The end.</p>")
+    assert reason(write("a.html", page), limit=20_000_000).startswith(
+        "cannot be read to its end: Resource limit exceeded"
+    )
+
+
+def test_a_page_of_too_many_parts_is_refused_before_it_takes_minutes(write: Write) -> None:
+    attributes = " ".join(f"a{number}='>'" for number in range(1_000_000))
+    assert reason(write("a.html", web_page(body=f"<p {attributes}>x</p>"))) == (
+        "a tag has more than 1,000 attributes"
+    )
+    assert reason(write("b.html", web_page(body="<br>" * 100_001))).endswith(
+        " elements, over the limit of 100,000"
+    )
+
+
+def test_a_tag_of_many_attributes_is_read(write: Write) -> None:
+    attributes = " ".join(f'a{number}="<p x=1>"' for number in range(read.MAX_TAG_ATTRIBUTES))
+    assert (
+        SENTENCE.strip() in article(write("a.html", web_page(body=f"<p {attributes}>x</p>"))).text
+    )
+
+
+def test_a_page_cannot_bring_in_other_files_or_grow(write: Write, tmp_path: Path) -> None:
+    secret = write("secret.txt", "the secret")
+    entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    doctype = f'<!DOCTYPE html [<!ENTITY x SYSTEM "file://{secret}"><!ENTITY a0 "ha">{entities}]>'
+    page = web_page(body="<p>&x; and &a11; and no more of it.</p>")
+    found = article(write("a.html", page.replace("<!DOCTYPE html>", doctype)))
+    assert SENTENCE.strip() in found.text
+    assert "secret" not in found.text.replace(str(secret), "")
+    assert len(found.text) < 2_000
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+from rag.read import read_paths
+for found in read_paths([sys.argv[1]]):
+    print(type(found).__name__, getattr(found, "reason", ""))
+"""
+
+
+def test_small_files_that_grow_to_gigabytes_are_refused_in_little_memory(write: Write) -> None:
+    packed = gzip.compress(bytes(50_000_000).replace(b"\0", b"a"), 1) * 60  # 3 GB unpacked
+    deep = gzip.compress(b"[" * 30_000_000, 1)
+    for suffix in ("txt", "md", "json", "jsonl", "html"):
+        write(f"in/bomb.{suffix}.gz", packed)
+    path = write("in/deep.json.gz", deep)
+    assert sum(file.stat().st_size for file in path.parent.iterdir()) < 100_000_000
+    command = [sys.executable, "-c", LIMITED, str(path.parent), str(600_000_000)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6
+    assert sum("unpacks to more than 41.0 MB" in line for line in lines) == 4
+    assert sum("longer than 41.0 MB; the rest of the file is not read" in line for line in lines)
+    assert "Unreadable is not JSON that can be read: nested too deeply" in lines
 
 
 def test_a_page_that_is_binary(write: Write) -> None:

@@ -302,6 +302,19 @@ def test_a_body_over_the_limit_is_refused_while_it_comes(
             assert "100000 bytes" in json.loads(response.read())["detail"]
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    with running(tmp_path / "index", body_timeout_s=0.2) as (_, port):
+        for announced in ({"Content-Length": "100"}, {"Transfer-Encoding": "chunked"}):
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                connection.request("POST", "/ask", headers=JSON | announced)
+                response = connection.getresponse()
+                assert response.status == 408
+                assert "RAG_BODY_TIMEOUT_S" in json.loads(response.read())["detail"]
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("POST", "/ask", b'{"question": "x"}', JSON)
+            assert connection.getresponse().status == 200
+
+
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

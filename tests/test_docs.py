@@ -180,3 +180,11 @@ def test_the_evaluation_readme_names_every_entry_of_a_report(tmp_path: Path) -> 
     entries = {*report, "comparison", *report["abstention"], *report["abstention"]["correctness"]}
     missing = sorted(name for name in entries - plain - {"questions"} if f"{name}`" not in text)
     assert missing == []
+
+
+def test_every_promise_is_held_by_a_test_that_is_there() -> None:
+    named = re.findall(r"`((?:test_|Test)\w+)`", (ROOT / "docs/promises.md").read_text())
+    code = "\n".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) > 40
+    missing = [name for name in named if f"{name}(" not in code and f"{name} =" not in code]
+    assert not missing

@@ -540,8 +540,9 @@ def test_a_page_cannot_bring_in_other_files_or_grow(write: Write, tmp_path: Path
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from rag.read import read_paths
+mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + int(sys.argv[2]),) * 2)
 for found in read_paths([sys.argv[1]]):
     print(type(found).__name__, getattr(found, "reason", ""))
 """
@@ -554,7 +555,7 @@ def test_small_files_that_grow_to_gigabytes_are_refused_in_little_memory(write: 
         write(f"in/bomb.{suffix}.gz", packed)
     path = write("in/deep.json.gz", deep)
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 100_000_000
-    command = [sys.executable, "-c", LIMITED, str(path.parent), str(600_000_000)]
+    command = [sys.executable, "-c", LIMITED, str(path.parent), str(400_000_000)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -419,16 +419,17 @@ class Machine(RuleBasedStateMachine):
             )
             assert passage.text == article.text[passage.span.start : passage.span.end]
         assert len({passage.number for passage, _ in found}) == len(found)
-        if asked != Filters() or not self.by_codes():
+        if not self.by_codes(asked):
             assert len(found) == min(top_k, sum(len(spans(each)) for each in passing.values()))
         if top_k == ALL:
             cited = {head.id for _, head in found}
             assert cited >= {key for key, each in passing.items() if question in each.text}
 
-    def by_codes(self) -> bool:
+    def by_codes(self, asked: Filters) -> bool:
         with self.archive.snapshot() as snapshot:
             base = snapshot.vectors.base if snapshot.vectors else None
-            return base is not None and base.record.quantised
+            everything = snapshot.scope(asked).everything
+            return everything and base is not None and base.record.quantised
 
     def nothing_is_left(self) -> None:
         """No text that no revision has any more is in library.db."""

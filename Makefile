@@ -69,10 +69,12 @@ torture: $(READY) ## kill a writer KILLS=300 times at random moments, SEED=N for
 	    tests/test_torture.py
 
 machine: $(READY) ## longer random sequences of calls against a model of the archive; EXAMPLES=500
-	@MACHINE_EXAMPLES=$(EXAMPLES) MACHINE_STEPS=50 $(BIN)/python -m pytest tests/test_machine.py
+	@MACHINE_EXAMPLES=$(EXAMPLES) MACHINE_STEPS=50 $(BIN)/python -m pytest \
+	    --hypothesis-profile=chance tests/test_machine.py
 
 fuzz: $(READY) ## ask every call by its description and harm by chance for longer, some ten minutes
-	@RAG_FUZZ_EXAMPLES=500 $(BIN)/python -m pytest tests/test_openapi.py tests/test_hostile.py
+	@RAG_FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --hypothesis-profile=chance \
+	    tests/test_openapi.py tests/test_hostile.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers
 	@echo "Format"; $(BIN)/ruff format --quiet --check . || { echo "Run: make format"; exit 1; }

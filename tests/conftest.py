@@ -18,7 +18,10 @@ from tests.called import STORY, Called, WarmFake
 if TYPE_CHECKING:
     from rag.reference import SentenceTransformerEncoder
 
-settings.register_profile("rag", deadline=None)
+# The same examples each time, so that a change is judged by what it changes; others by chance with
+# pytest --hypothesis-profile=chance.
+settings.register_profile("rag", deadline=None, derandomize=True)
+settings.register_profile("chance", deadline=None, print_blob=True)
 settings.load_profile("rag")
 
 

@@ -19,8 +19,6 @@ from tests.served import ARTICLES, JSON, add, filled
 EXAMPLES = int(os.environ.get("RAG_FUZZ_EXAMPLES", "40"))
 some = settings(
     max_examples=EXAMPLES,
-    derandomize=True,
-    database=None,
     suppress_health_check=list(HealthCheck),
 )
 

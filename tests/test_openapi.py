@@ -59,8 +59,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @calls.parametrize()
 @settings(
     max_examples=EXAMPLES,
-    derandomize=True,
-    database=None,
     suppress_health_check=list(HealthCheck),
 )
 def test_every_call_keeps_to_its_description(case: Case[Any], address: str) -> None:

@@ -4,6 +4,7 @@ questions run a few at a time."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -101,10 +102,14 @@ class HealthOut(BaseModel):
 
 
 class ReadyOut(HealthOut):
-    """`generation`: of the archive. `behind`: what of it is not up to date, which loses nothing."""
+    """`generation`: of the archive. `behind`: what of it is not up to date, which loses nothing.
+    `sound`: what the last check found, which began at `checked_at`; false, where damage was met
+    since; null, where nobody knows."""
 
     generation: int
     behind: list[Behind]
+    sound: bool | None
+    checked_at: str | None
 
 
 async def _each_once(request: Request) -> None:
@@ -210,15 +215,14 @@ async def live() -> HealthOut:
 @health.get("/ready", openapi_extra={"security": []})
 async def ready(service: Serving) -> ReadyOut:
     """Whether it answers questions."""
-    generation, behind = await service.aside(service.readiness)
-    return ReadyOut(status="ready", generation=generation, behind=behind)
+    found = await service.aside(service.readiness)
+    return ReadyOut(status="ready", **asdict(found))
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Serving) -> Response:
     """What is counted and timed, for Prometheus."""
-    generation, articles = await service.aside(service.counts)
-    body = service.metrics.exposition(generation=generation, articles=articles)
+    body = await service.aside(service.exposition)
     return Response(body, media_type=METRICS_TYPE)
 
 

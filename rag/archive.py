@@ -25,7 +25,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag import backup, exported, soundness
+from rag import backup, checked, exported, soundness
+from rag.checked import Checked
 from rag.errors import (
     ArchiveBusy,
     ArchiveDamaged,
@@ -48,7 +49,7 @@ from rag.snapshot import (
 )
 from rag.store import Store
 from rag.types import Encoding, Fault, Floats, Numbers
-from rag.vectors import FaissBase, Recall, base_is_due, write_base
+from rag.vectors import FaissBase, base_is_due, write_base
 from rag.writing import Writing
 
 LOCK_TIMEOUT_S = 30.0
@@ -274,33 +275,51 @@ class Archive:
                 backup.put(copy, self._store, self._seen())
             self._store.create()
             self._roll_forward()
+            with self._store.read() as reading:
+                of, generation = reading.derived_from(), reading.generation
+            Checked(checked.now(), True, 0, of, generation, None).keep(self.folder)
         self.renew_base()
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.
 
-        In a sound one recall is measured too, and kept for `soundness.known_recall`.
+        What it found is kept for `last_check`; in a sound archive recall is measured too.
         """
+        at, of, generation, recall = checked.now(), "", 0, None
         faults = soundness.key_faults(self.folder)
-        measured = None
         try:
             if not self._exists():
                 return faults + soundness.remains(self.folder)
             with self._store.read() as reading:
+                of, generation = reading.derived_from(), reading.generation
                 faults.extend(soundness.faults(self.folder, reading, report))
                 if not faults:
                     report("recall")
-                    measured = soundness.recall(self.folder, reading)
+                    recall = soundness.recall(self.folder, reading)
         except ArchiveDamaged as error:
             faults.append(Fault("library.db", error.fault))
-        if measured is not None:
-            self._keep(measured)
-            if measured.recall_at_10 < soundness.RECALL_LEAST:
-                problem = (
-                    f"recall@10 is {measured.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
-                )
-                faults.append(Fault("dense", problem))
+        if recall is not None and recall.recall_at_10 < soundness.RECALL_LEAST:
+            problem = f"recall@10 is {recall.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
+            faults.append(Fault("dense", problem))
+        Checked(at, not faults, len(faults), of, generation, recall).keep(self.folder)
         return faults
+
+    def last_check(self) -> Checked | None:
+        """What the last `check` of this archive found; None if there was none since it was rebuilt
+        or a backup was put in its place, which mend. Raises ArchiveDamaged."""
+        found = checked.last(self.folder)
+        with self.reading() as reading:
+            of = reading.derived_from() if reading else ""
+        return found if found and found.of == of else None
+
+    def is_sound(self) -> bool | None:
+        """What the last check found, or False if damage was met since; None if nobody knows.
+
+        Raises ArchiveDamaged."""
+        found, damaged_at = self.last_check(), self._store.damaged_at
+        if damaged_at and not (found and checked.moment(found.at) > damaged_at):
+            return False
+        return found.sound if found else None
 
     def sizes(self) -> dict[str, int]:
         """Bytes on the disk by part."""
@@ -349,13 +368,6 @@ class Archive:
                 return False
         except (Timeout, OSError):
             return True
-
-    def _keep(self, measured: Recall) -> None:
-        """Note it in the manifest, unless the base is another meanwhile or nobody can write."""
-        with suppress(ArchiveBusy, StorageFailed), self._locked(), self._store.write() as writing:
-            record = base_record(writing.manifest())
-            if record and record.file == measured.file:
-                writing.set_manifest({"dense_recall": measured.to_json()})
 
     # What follows writes, and is called under the lock.
 

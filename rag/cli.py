@@ -193,19 +193,21 @@ def status(index: Index = None, as_json: AsJson = False) -> None:
         with archive.reading() as reading:
             articles, passages = reading.counts() if reading else (0, 0)
             generation = reading.generation if reading else 0
-        manifest, sizes = archive.manifest(), archive.sizes()
+        manifest, sizes, last = archive.manifest(), archive.sizes(), archive.last_check()
     model = manifest.get("encoder_name", settings.model)
     encoder = _encoder(settings)
     counts = {"articles": articles, "passages": passages, "generation": generation}
-    recall, method = known_recall(manifest)
+    recall, method = known_recall(manifest, last)
     if as_json:
-        known = {"recall_at_10": recall, "recall_method": method}
+        kept = {"at": last.at, "sound": last.sound, "generation": last.generation} if last else None
+        known = {"last_check": kept, "recall_at_10": recall, "recall_method": method}
         print_json({**counts, "model": model, "encoder": encoder, "size_bytes": sizes, **known})
         return
     rows = [("archive", str(settings.index)), *((k, f"{v:,}") for k, v in counts.items())]
     found = "unknown" if recall is None else f"{recall:.3f}"
     rows += [("recall@10", f"{found} ({method})"), ("model", model)]
     rows += [("run by", show.encoder(**encoder))]
+    rows += [("last check", show.last_check(last))]
     rows += [(f"{part} on disk", show.size(n)) for part, n in sizes.items()]
     show.pairs(rows)
     if articles and "projection" not in manifest:

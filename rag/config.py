@@ -114,6 +114,14 @@ class Settings(BaseSettings):
     log_questions: bool = Field(
         default=False, description="Whether the log of requests holds the questions' text."
     )
+    check_hours: float = Field(
+        default=24,
+        description="How often the server checks its archive, in hours, in a process of its own; "
+        "0: never.",
+        ge=0,
+        le=24 * 366,
+        allow_inf_nan=False,
+    )
     lock_timeout_s: float = Field(
         default=LOCK_TIMEOUT_S,
         description="How long a writer waits for another one, in seconds.",

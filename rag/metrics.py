@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -81,6 +82,17 @@ class Metrics:
             "rag_generation", "Generation of the archive.", registry=self.registry
         )
         self._articles = Gauge("rag_articles", "Articles in the archive.", registry=self.registry)
+        self._sound = Gauge(
+            "rag_sound",
+            "1 if the last check found the archive sound, 0 if not or if damage was met since, "
+            "NaN if nobody knows.",
+            registry=self.registry,
+        )
+        self._checked = Gauge(
+            "rag_checked_timestamp_seconds",
+            "When the last check began, in Unix time; NaN if there was none.",
+            registry=self.registry,
+        )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
@@ -98,10 +110,21 @@ class Metrics:
         for stage, milliseconds in took_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1000)
 
-    def exposition(self, *, generation: int, articles: int) -> bytes:
-        """All metrics in the text format of `MEDIA_TYPE`."""
+    def archive(
+        self, generation: int, articles: int, sound: bool | None, checked_s: float | None
+    ) -> None:
+        """Take how the archive is; `checked_s`: when it was checked last, in Unix time."""
         self._generation.set(generation)
         self._articles.set(articles)
+        self._sound.set(math.nan if sound is None else sound)
+        self._checked.set(math.nan if checked_s is None else checked_s)
+
+    def archive_damaged(self) -> None:
+        """Take that the archive cannot be read; the rest is what it was."""
+        self._sound.set(0)
+
+    def exposition(self) -> bytes:
+        """All metrics in the text format of `MEDIA_TYPE`."""
         return generate_latest(self.registry)
 
 

@@ -80,6 +80,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         answer_threshold=settings.answer_threshold,
         passage_tokens=settings.passage_tokens,
         log_questions=settings.log_questions,
+        check_hours=settings.check_hours,
     )
     hosts = own_names(settings.host, settings.allowed_hosts)
     app = _Described(

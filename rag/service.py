@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -17,13 +19,14 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from rag.archive import Archive
+from rag.checked import moment
 from rag.confidence import THRESHOLD
 from rag.cores import cores
-from rag.errors import ClientGone, NotReady, NoTurn, RagError
+from rag.errors import ArchiveDamaged, ClientGone, NotReady, NoTurn, RagError
 from rag.ingest import fingerprint, passage_budget
 from rag.logs import note
 from rag.metrics import Metrics
-from rag.process import command, environment
+from rag.process import Beside
 from rag.searcher import Searcher
 from rag.types import Answer, Encoder, Filters, SearchResult
 from rag.vectors import EXACT_MOST
@@ -37,6 +40,9 @@ ADDED_AT_ONCE = 2
 
 RENEW_AGAIN_S = 600
 """How long after a large base could not be written it is tried again; the tail does meanwhile."""
+
+FIRST_CHECK_S = 600.0
+"""How long after its start a server checks an archive whose check is due, at the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,17 @@ class Behind(StrEnum):
     """The file of vectors lacks so much that it is due to be written anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`behind`: what whoever writes next brings up if nobody did. `sound`: what the last check
+    found, which began at `checked_at`; False where damage was met since; None: nobody knows."""
+
+    generation: int
+    behind: list[Behind]
+    sound: bool | None
+    checked_at: str | None
+
+
 class Service:
     """One archive being served. The model is loaded in the background, once, after `start`."""
 
@@ -72,6 +89,7 @@ class Service:
         answer_threshold: float = THRESHOLD,
         passage_tokens: int | None,
         log_questions: bool = False,
+        check_hours: float = 0,
     ) -> None:
         """Raises IndexMismatch if the archive was built with anything else than this."""
         self.archive = archive
@@ -97,9 +115,11 @@ class Service:
         self._starting = threading.Lock()
         self._started = False
         self._counted = ("", 0, 0)
-        self._renewing: subprocess.Popen[str] | None = None
+        folder = str(archive.folder.resolve())
+        self._renewing = Beside("rag.chores", "renew", folder)
         self._renew_from = 0.0
-        self._stopped = False
+        self._checking = Beside("rag.chores", "check", folder)
+        self._check_every_s = check_hours * 3600
         self.require()
 
     def require(self) -> None:
@@ -114,6 +134,9 @@ class Service:
                 self._started = True
                 # A daemon: who ends the server need not wait for a model.
                 threading.Thread(target=self._load, name="load model", daemon=True).start()
+                if self._check_every_s:
+                    check = self._check_regularly
+                    threading.Thread(target=check, name="check", daemon=True).start()
 
     async def in_turn(
         self, work: Callable[[], Made], is_gone: Callable[[], Awaitable[bool]]
@@ -163,8 +186,8 @@ class Service:
         self._loaded.result()
         self.require()
 
-    def readiness(self) -> tuple[int, list[Behind]]:
-        """Generation, and what is behind it, which whoever writes next brings up if nobody did.
+    def readiness(self) -> Readiness:
+        """How the archive is, as far as that is known without reading it all.
 
         Raises what keeps the server from answering questions now.
         """
@@ -173,7 +196,9 @@ class Service:
             generation = reading.generation if reading else 0
             unpublished = reading is not None and reading.unpublished() is not None
         behind = [Behind.CHANGE] if unpublished else []
-        return generation, behind + ([Behind.DENSE] if self.archive.base_is_due() else [])
+        behind += [Behind.DENSE] if self.archive.base_is_due() else []
+        last = self.archive.last_check()
+        return Readiness(generation, behind, self.archive.is_sound(), last.at if last else None)
 
     def ask(
         self,
@@ -230,16 +255,37 @@ class Service:
                 self._counted = (reading.archive(), generation, articles)
             return generation, articles
 
+    def exposition(self) -> bytes:
+        """All metrics, for Prometheus; of a damaged archive too."""
+        try:
+            generation, articles = self.counts()
+            last, sound = self.archive.last_check(), self.archive.is_sound()
+        except ArchiveDamaged:
+            self.metrics.archive_damaged()
+        else:
+            checked_s = moment(last.at).timestamp() if last else None
+            self.metrics.archive(generation, articles, sound, checked_s)
+        return self.metrics.exposition()
+
     def renew_base(self) -> None:
         """Have the dense base written in the background if a change has made it due."""
         # A daemon: the next change does what the end of the process cuts off.
         threading.Thread(target=self._renew_base, name="renew base", daemon=True).start()
 
+    def until_check_s(self) -> float:
+        """How long after the start the archive is to be checked."""
+        ago_s = math.inf
+        with suppress(RagError):
+            last = self.archive.last_check()
+            if last:
+                ago_s = max(0.0, (datetime.now(UTC) - moment(last.at)).total_seconds())
+        return max(min(self._check_every_s, FIRST_CHECK_S), self._check_every_s - ago_s)
+
     def stop(self) -> None:
         """End what runs beside the calls, and let go of the archive."""
-        self._stopped = True
-        if self._renewing:
-            self._renewing.terminate()
+        self._ending.set()
+        self._renewing.stop()
+        self._checking.stop()
         self.archive.close()
 
     async def _wait_for_turn(self) -> None:
@@ -268,23 +314,20 @@ class Service:
             logger.exception("the dense base cannot be renewed")
 
     def _renew_base_apart(self) -> None:
-        if self._renewing and self._renewing.poll() is None:
-            return  # the next change does what this one comes too late for
         if time.monotonic() < self._renew_from:
             return
-        self._renewing = renewing = subprocess.Popen(  # noqa: S603 - our own module
-            command("rag.renewing", str(self.archive.folder.resolve())),
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        said = renewing.communicate()[1].strip()
-        if renewing.returncode and not self._stopped:
+        said = self._renewing.run()  # the next change does what this one comes too late for
+        if said:
             self._renew_from = time.monotonic() + RENEW_AGAIN_S
-            ended = said or f"its process ended with {renewing.returncode}"
-            logger.error("the dense base cannot be renewed: %s", ended)
+            logger.error("the dense base cannot be renewed: %s", said)
+
+    def _check_regularly(self) -> None:
+        wait_s = self.until_check_s()
+        while not self._ending.wait(wait_s):
+            said = self._checking.run()
+            if said:
+                logger.error("the archive is not sound: %s", said)
+            wait_s = self._check_every_s
 
     def _load(self) -> None:
         try:

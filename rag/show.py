@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from rag.checked import Checked, moment
 from rag.ingest import Progress as IngestState
 from rag.types import Answer, ArticleHead, AskedPeriod, Citation, Hit, SearchResult
 
@@ -83,6 +84,15 @@ def encoder(runtime: str | None, prepared: bool, reason: str | None) -> str:
     if reason:
         return f"{runtime or 'nothing'}: {reason}"
     return f"{runtime}" if prepared else f"{runtime}, once the model is prepared (at its first use)"
+
+
+def last_check(checked: Checked | None) -> str:
+    """When the archive was checked, and what was found."""
+    if checked is None:
+        return "not checked; see rag check"
+    found = "sound" if checked.sound else f"NOT SOUND, faults: {checked.faults}"
+    at = moment(checked.at).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{found}, {at}, generation {checked.generation:,}"
 
 
 def size(count: int) -> str:

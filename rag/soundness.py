@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag.checked import Checked
 from rag.errors import KeysDamaged
 from rag.exported import IN_INDEX, fault
 from rag.keys import FILE as KEY_FILE
@@ -70,15 +71,14 @@ def recall(folder: Path, reading: Reading) -> Recall | None:
     return measured_recall(FaissBase(folder, record), alive)
 
 
-def known_recall(manifest: Mapping[str, str]) -> tuple[float | None, str]:
+def known_recall(
+    manifest: Mapping[str, str], last_check: Checked | None
+) -> tuple[float | None, str]:
     """Recall@10 of unfiltered questions as far as it is known, and how it is known."""
     record = base_record(manifest)
     if record is None or not record.quantised:
         return 1.0, "exact search"
-    try:
-        measured = Recall.from_json(manifest["dense_recall"])
-    except (KeyError, ValueError, TypeError):
-        measured = None
+    measured = last_check.recall if last_check else None
     if measured is None or measured.file != record.file:
         return None, "approximate search, not measured since the base was written; see rag check"
     return measured.recall_at_10, f"approximate search, rag check on {measured.sample} passages"

@@ -17,6 +17,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
@@ -43,6 +44,8 @@ class Store:
         """`name`: what errors call it; by default its folder."""
         self._file = file
         self.name = name or str(file.parent)
+        self.damaged_at: datetime | None = None
+        """When damage was met last, by this object."""
         self._idle: queue.LifoQueue[tuple[tuple[int, int] | None, sqlite3.Connection]]
         self._idle = queue.LifoQueue()
 
@@ -196,6 +199,7 @@ class Store:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
             return StorageFailed(self.name, f"library.db: {error}")
+        self.damaged_at = datetime.now(UTC)
         return ArchiveDamaged(self.name, f"library.db: {error}")
 
 

@@ -343,15 +343,6 @@ class Recall:
     recall_at_10: float
     sample: int
 
-    def to_json(self) -> str:
-        """As the manifest keeps it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Recall:
-        """From the manifest."""
-        return cls(**json.loads(text))
-
 
 def measured_recall(base: FaissBase, alive: Mask) -> Recall:
     """How many of the nearest neighbours of stored vectors the approximate search finds.

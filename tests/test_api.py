@@ -288,7 +288,7 @@ def test_a_process_that_cannot_write_the_base_says_why(
 ) -> None:
     monkeypatch.setattr("rag.service.EXACT_MOST", 1)
     monkeypatch.setattr(
-        "rag.service.command", lambda *_: [sys.executable, "-c", "raise OSError('no disk')"]
+        "rag.process.command", lambda *_: [sys.executable, "-c", "raise OSError('no disk')"]
     )
     add(empty, *ARTICLES)
     renewed()
@@ -319,7 +319,7 @@ def test_a_process_that_is_killed_while_it_writes_the_base_is_told(
 ) -> None:
     monkeypatch.setattr("rag.service.EXACT_MOST", 1)
     suicide = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr("rag.service.command", lambda *_: [sys.executable, "-c", suicide])
+    monkeypatch.setattr("rag.process.command", lambda *_: [sys.executable, "-c", suicide])
     add(empty, *ARTICLES)
     renewed()
     assert "its process ended with -9" in caplog.text
@@ -335,17 +335,17 @@ def test_a_process_that_writes_the_base_ends_with_the_server(
         started.set()
         return [sys.executable, "-c", "import time; time.sleep(60)"]
 
-    monkeypatch.setattr("rag.service.command", waiting)
+    monkeypatch.setattr("rag.process.command", waiting)
     service = empty.app.state.service  # type: ignore[attr-defined]
     add(empty, *ARTICLES)
     assert started.wait(60)
     until = time.monotonic() + 60
-    while service._renewing is None:
+    while service._renewing._running is None:
         assert time.monotonic() < until
         time.sleep(0.01)
     service.stop()
     renewed()
-    assert service._renewing.returncode < 0
+    assert service._renewing._running.returncode < 0
     assert not caplog.text
 
 
@@ -399,7 +399,13 @@ def test_an_empty_archive_answers_that_it_has_no_answer(empty: TestClient) -> No
     assert empty.get("/articles").json() == {"articles": [], "next_cursor": None}
     problem(empty.delete("/articles/a"), 404)
     ready = empty.get("/health/ready").json()
-    assert ready == {"status": "ready", "generation": 0, "behind": []}
+    assert ready == {
+        "status": "ready",
+        "generation": 0,
+        "behind": [],
+        "sound": None,
+        "checked_at": None,
+    }
 
 
 def test_what_another_writer_adds_is_found_at_once(client: TestClient, tmp_path: Path) -> None:

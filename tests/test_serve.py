@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -19,14 +21,19 @@ import pytest
 from filelock import FileLock
 from starlette.testclient import TestClient
 
+from rag import checked
 from rag import serve as serve_module
 from rag.archive import Archive, Outcome
 from rag.config import Settings
 from rag.errors import IndexMismatch, InvalidRequest, ModelNotFound, NotReady, StorageFailed
 from rag.serve import create_app, serve
-from rag.types import EncodedQuestion, Encoding
+from rag.service import FIRST_CHECK_S, Service
+from rag.types import Article, EncodedQuestion, Encoding
+from tests import fakes
 from tests.fakes import FakeEncoder
 from tests.served import ARTICLES, JSON, PROBLEM, QUESTION, add, filled, problem, running, server
+
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -327,3 +334,72 @@ def test_an_answer_is_sent_at_once() -> None:
     with serve_module._listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
         assert listener.getsockname()[0] == "127.0.0.1"
+
+
+def checked_by(port: int) -> dict[str, Any]:
+    """What `ready` says once the server has been checked since now."""
+    began = checked.now()
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready") as response:
+            found: dict[str, Any] = json.load(response)
+        if found["checked_at"] and found["checked_at"] > began:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("no check was made")
+
+
+def metric(port: int, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+
+
+def test_a_server_checks_its_archive_now_and_then_and_says_what_was_found(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    with closing(Archive(index)) as archive:
+        fakes.add(archive, FakeEncoder(), Article(id="a", title="A", text="A storm came."))
+    with running(index, check_hours=1 / 3600) as (process, port):
+        assert checked_by(port)["sound"] is True
+        assert metric(port, "rag_sound") == 1
+        assert abs(metric(port, "rag_checked_timestamp_seconds") - time.time()) < PATIENCE_S
+        with closing(sqlite3.connect(index / "library.db")) as connection, connection:
+            connection.execute("UPDATE article SET title = 'x'")
+        assert checked_by(port)["sound"] is False
+        assert metric(port, "rag_sound") == 0
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert "the archive is not sound: library.db: the record of article a" in said
+
+
+def test_a_server_that_is_not_to_check_does_not(tmp_path: Path) -> None:
+    with server(tmp_path / "index", check_hours=0) as client:
+        add(client, *ARTICLES)
+        assert not [each for each in threading.enumerate() if each.name == "check"]
+        ready = client.get("/health/ready").json()
+        assert (ready["sound"], ready["checked_at"]) == (None, None)
+        metrics = client.get("/metrics").text.splitlines()
+        assert {"rag_sound NaN", "rag_checked_timestamp_seconds NaN"} <= set(metrics)
+
+
+def test_a_server_waits_until_the_next_check_is_due(tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    with server(index, check_hours=2) as client:
+        service: Service = client.app.state.service  # type: ignore[attr-defined]
+        assert service.until_check_s() == FIRST_CHECK_S
+        add(client, *ARTICLES)
+        assert service.archive.check() == []
+        assert 7100 < service.until_check_s() <= 7200
+
+
+def test_damage_that_a_question_meets_is_told_by_readiness_and_metrics(
+    tmp_path: Path, client: TestClient
+) -> None:
+    with closing(Archive(tmp_path / "index")) as archive:
+        assert archive.check() == []
+    assert client.get("/health/ready").json()["sound"] is True
+    with closing(sqlite3.connect(tmp_path / "index" / "library.db")) as connection, connection:
+        connection.execute("UPDATE article SET text = 'x' WHERE id = 'harbour'")
+    problem(client.get("/articles/harbour/text"), 503)
+    assert client.get("/health/ready").json()["sound"] is False
+    assert "rag_sound 0.0" in client.get("/metrics").text

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rag import soundness
+from rag import checked, soundness
 from rag import vectors as vectors_module
 from rag.archive import Archive
 from rag.errors import ArchiveDamaged, RagError
 from rag.lexical import LexicalDocument, LexicalIndex
 from rag.schema import manifest_checksum, passage_checksum
 from rag.types import Article, Fault
-from rag.vectors import BaseRecord, FaissBase, Recall, write_base
+from rag.vectors import BaseRecord, FaissBase, write_base
 from tests.fakes import DIMENSION, FakeEncoder, add, assert_holds, assert_snapshot_holds
 
 NEWS = [
@@ -441,14 +443,16 @@ def _quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arch
 
 
 def known(archive: Archive) -> tuple[float | None, str]:
-    return soundness.known_recall(archive.manifest())
+    return soundness.known_recall(archive.manifest(), archive.last_check())
 
 
 def test_an_exact_archive_needs_no_measurement(archive: Archive) -> None:
     assert known(archive) == (1.0, "exact search")
     assert archive.check() == []
-    assert "dense_recall" not in archive.manifest()
-    assert soundness.known_recall({}) == (1.0, "exact search")
+    last = archive.last_check()
+    assert last is not None
+    assert last.recall is None
+    assert soundness.known_recall({}, None) == (1.0, "exact search")
 
 
 def test_recall_is_measured_by_check_and_kept_until_the_base_is_another(quantised: Archive) -> None:
@@ -490,17 +494,112 @@ def test_a_faulty_archive_keeps_its_manifest_as_it_is(quantised: Archive) -> Non
     assert known(quantised)[0] is None
 
 
-def test_a_check_while_another_writes_does_not_fail_for_it(quantised: Archive) -> None:
+def test_a_check_waits_for_no_writer(quantised: Archive) -> None:
     with closing(Archive(quantised.folder, lock_timeout_s=0.01)) as other, quantised._locked():
         assert other.check() == []
-    assert known(quantised)[0] is None
+    assert known(quantised)[0] == 1.0
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"file": "x"}', '{"file": 1, "recall": 2}'])
-def test_a_figure_that_cannot_be_read_is_none(quantised: Archive, text: str) -> None:
-    manifest = {**quantised.manifest(), "dense_recall": text}
-    assert soundness.known_recall(manifest)[0] is None
-    assert (
-        soundness.known_recall({**manifest, "dense_recall": Recall("x", 1.0, 3).to_json()})[0]
-        is None
-    )
+def test_a_figure_of_another_base_is_none(quantised: Archive) -> None:
+    assert quantised.check() == []
+    last = quantised.last_check()
+    assert last is not None
+    assert last.recall is not None
+    other = replace(last, recall=replace(last.recall, file="x"))
+    assert soundness.known_recall(quantised.manifest(), last)[0] == 1.0
+    assert soundness.known_recall(quantised.manifest(), other)[0] is None
+
+
+def test_what_the_last_check_found_is_kept(archive: Archive) -> None:
+    assert archive.last_check() is None
+    assert archive.is_sound() is None
+    before = checked.now()
+    assert archive.check() == []
+    last = archive.last_check()
+    assert last is not None
+    assert before <= last.at <= checked.now()
+    assert (last.sound, last.faults, last.generation) == (True, 0, 4)
+    assert archive.is_sound() is True
+    sql(archive.folder, "UPDATE article SET title = 'x' WHERE number = 1")
+    faults = archive.check()
+    assert faults
+    last = archive.last_check()
+    assert last is not None
+    assert (last.sound, last.faults) == (False, len(faults))
+    assert archive.is_sound() is False
+
+
+def read_all(archive: Archive) -> None:
+    with archive.reading() as reading:
+        assert reading is not None
+        for article in NEWS:
+            head = reading.head(article.id)
+            assert head is not None
+            reading.text(head.id, head.revision)
+
+
+def test_damage_met_after_the_last_check_is_not_sound(archive: Archive) -> None:
+    assert archive.check() == []
+    read_all(archive)
+    assert archive.is_sound() is True
+    sql(archive.folder, "UPDATE article SET text = 'x' WHERE id = 'n0'")
+    with pytest.raises(ArchiveDamaged):
+        read_all(archive)
+    assert archive.is_sound() is False
+    with closing(Archive(archive.folder)) as other:
+        assert other.is_sound() is True  # it has met nothing
+        assert other.check()
+        assert other.is_sound() is False
+
+
+def test_after_a_rebuild_nobody_knows_until_the_next_check(archive: Archive) -> None:
+    shutil.rmtree(archive.folder / "lexical")
+    assert archive.check()
+    assert archive.is_sound() is False
+    archive.rebuild()
+    assert archive.is_sound() is None
+    assert archive.check() == []
+    assert archive.is_sound() is True
+
+
+def test_what_was_restored_is_sound(archive: Archive, tmp_path: Path) -> None:
+    archive.back_up(tmp_path / "backup")
+    sql(archive.folder, "UPDATE article SET title = 'x' WHERE number = 1")
+    assert archive.check()
+    archive.restore(tmp_path / "backup", replace=True)
+    assert archive.is_sound() is True
+    assert archive.check() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "null", "\x00", '{"at": "yesterday"}', '{"recall": 1}', "[" * 100_000],
+)
+def test_a_kept_check_that_cannot_be_read_is_none(archive: Archive, content: str) -> None:
+    assert archive.check() == []
+    (archive.folder / checked.FILE).write_text(content)
+    assert archive.last_check() is None
+    assert archive.is_sound() is None
+    assert archive.check() == []
+    assert archive.is_sound() is True
+
+
+@pytest.mark.parametrize("at", ["x", 3, None, "2026-01-01T00:00:00"])
+def test_a_kept_check_of_no_moment_is_none(archive: Archive, at: object) -> None:
+    assert archive.check() == []
+    file = archive.folder / checked.FILE
+    file.write_text(json.dumps({**json.loads(file.read_text()), "at": at}))
+    assert archive.last_check() is None
+
+
+def test_a_check_that_cannot_be_kept_still_says_what_it_found(archive: Archive) -> None:
+    (archive.folder / f"{checked.FILE}.tmp").mkdir()
+    assert archive.check() == []
+    assert archive.is_sound() is None
+
+
+def test_a_folder_without_an_archive_is_left_as_it_is(tmp_path: Path) -> None:
+    with closing(Archive(tmp_path)) as archive:
+        assert archive.check() == []
+        assert archive.is_sound() is None
+    assert not [*tmp_path.iterdir()]

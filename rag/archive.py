@@ -141,7 +141,7 @@ class Archive:
             if recoveries == RECOVERIES:
                 raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
             if time.monotonic() > deadline or not self._writer_at_work():
-                self.recover()
+                self._mend("a derived file is damaged, or a change was left half published")
                 recoveries += 1
                 deadline = time.monotonic() + PAIRING_TIMEOUT_S
             time.sleep(PAIRING_PAUSE_S)
@@ -336,8 +336,16 @@ class Archive:
         if not self._store.exists():
             return False
         if not self._store.current():
-            self.recover()
+            self._mend("library.db is of an older format")
         return True
+
+    def _mend(self, problem: str) -> None:
+        """`recover`; the StorageFailed that it raises says what the problem still is."""
+        try:
+            self.recover()
+        except StorageFailed as error:
+            reason = f"{problem}, which cannot be mended: {error.reason}"
+            raise StorageFailed(str(self.folder), reason) from error
 
     def _paired(self, reading: Reading, library: str) -> State | None:
         """The state of what `reading` sees in the file `library`; None if it cannot be had now."""

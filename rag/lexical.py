@@ -7,11 +7,13 @@ no commit payload.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -202,8 +204,11 @@ class LexicalIndex:
     def searcher(self) -> LexicalSearcher:
         """The newest commit; ValueError if there is none that can be opened."""
         try:
+            if not os.access(self._folder, os.W_OK):
+                with _links(self._folder) as folder:
+                    return LexicalSearcher(self._open(folder).searcher())
             if self._index is None:
-                self._index = self._open()
+                self._index = self._open(self._folder)
             self._index.reload()
             return LexicalSearcher(self._index.searcher())
         except (OSError, ValueError, StorageFailed) as error:
@@ -219,7 +224,7 @@ class LexicalIndex:
     ) -> None:
         """Add and remove passages and set the marker, all at once."""
         if self._index is None:
-            self._index = self._open()
+            self._index = self._open(self._folder)
         self._write(self._index, _marker(archive, generation), added, removed)
 
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
@@ -244,8 +249,8 @@ class LexicalIndex:
         _delete(aside)
         self._folder.mkdir(parents=True)
 
-    def _open(self) -> tantivy.Index:
-        index = tantivy.Index.open(str(self._folder))
+    def _open(self, folder: Path) -> tantivy.Index:
+        index = tantivy.Index.open(str(folder))
         if index.schema != SCHEMA:
             raise ValueError("it has other fields")
         self.analyzer.register(index)
@@ -278,6 +283,23 @@ class LexicalIndex:
                 del writer  # an error that is kept would keep it, and it tantivy's lock
         except ValueError as error:
             raise StorageFailed(str(self._folder), str(error)) from error
+
+
+@contextmanager
+def _links(folder: Path) -> Iterator[Path]:
+    """A folder that can be written, with links to the files of one that cannot: whoever opens an
+    index writes a lock file of its folder. A searcher has its files open, and does not need the
+    links any more. Raises OSError."""
+    links = Path(mkdtemp(prefix="rag-words-"))
+    try:
+        for file in folder.resolve().iterdir():
+            if file.suffix != ".lock":
+                (links / file.name).symlink_to(file)
+        yield links
+    finally:
+        # Twice: a thread of tantivy's looks at a new index once, and may lock it meanwhile.
+        shutil.rmtree(links, ignore_errors=True)
+        shutil.rmtree(links, ignore_errors=True)
 
 
 def _delete(path: Path) -> None:

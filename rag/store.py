@@ -16,9 +16,10 @@ import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
 from rag.files import sync
@@ -37,6 +38,18 @@ SQLITE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 """The second: a flipped bit in the schema gets into SQLite's message, which is then no UTF-8."""
 
 
+class _State(NamedTuple):
+    """What a connection is good for as long as it stays the same.
+
+    `file`: which one, by device and inode. `version`: how it is, where SQLite cannot make the files
+    that it needs beside it, as on a read-only disk. It is then opened as one that nobody changes:
+    without its log, which must be empty, and without locks. None where it is opened as ever.
+    """
+
+    file: tuple[int, ...]
+    version: tuple[int, ...] | None
+
+
 class Store:
     """The database file of one archive and a pool of connections to it, safe for threads."""
 
@@ -46,7 +59,7 @@ class Store:
         self.name = name or str(file.parent)
         self.damaged_at: datetime | None = None
         """When damage was met last, by this object."""
-        self._idle: queue.LifoQueue[tuple[tuple[int, int] | None, sqlite3.Connection]]
+        self._idle: queue.LifoQueue[tuple[_State | None, sqlite3.Connection]]
         self._idle = queue.LifoQueue()
 
     def exists(self) -> bool:
@@ -151,30 +164,66 @@ class Store:
         opened, connection = self._idle_connection()
         try:
             yield connection
-        except SQLITE_ERRORS as error:
+            self._require_unchanged(opened)
+        except BaseException as error:
             connection.close()
-            raise self._named(error) from error
-        except BaseException:
-            connection.close()
+            self._require_unchanged(opened)  # else what was read may be of two states, not damaged
+            if isinstance(error, SQLITE_ERRORS):
+                raise self._named(error) from error
             raise
-        self._idle.put((opened or self.place(), connection))
+        self._idle.put((opened or self._state(), connection))
 
-    def _idle_connection(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
+    def _idle_connection(self) -> tuple[_State | None, sqlite3.Connection]:
         """A connection to the file that is in place now, which may be another than before."""
-        place = self.place()
+        state = self._state()
         while True:
             try:
                 opened, connection = self._idle.get_nowait()
             except queue.Empty:
-                return place, self._open()
-            if opened == place:
-                return place, connection
+                return state, self._open(unchanging=bool(state and state.version))
+            if opened == state:
+                return state, connection
             connection.close()
 
-    def _open(self) -> sqlite3.Connection:
+    def _state(self) -> _State | None:
+        """What the file in place is opened as; None if there is none."""
+        version = self._version()  # before the log, which a writer may bring into the file
+        if version is None:
+            return None
+        return _State(version[:2], None if self._is_writable() or self._has_log() else version)
+
+    def _version(self) -> tuple[int, ...] | None:
+        """What differs between two states of the file, its device and inode first."""
+        try:
+            stat = self._file.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+    def _has_log(self) -> bool:
+        with suppress(OSError):
+            return self._file.with_name(f"{self._file.name}-wal").stat().st_size > 0
+        return False
+
+    def _is_writable(self) -> bool:
+        """Whether SQLite can make the files that it needs beside it."""
+        return os.access(self._file.parent, os.W_OK)
+
+    def _require_unchanged(self, opened: _State | None) -> None:
+        """Raise StorageFailed if a file that was taken for one that nobody changes was changed."""
+        if opened and opened.version and opened.version != self._version():
+            raise StorageFailed(self.name, "library.db was changed while it was read; ask again")
+
+    def _open(self, *, unchanging: bool) -> sqlite3.Connection:
+        # sqlite.org/uri.html: "immutable"
+        uri = self._file.absolute().as_uri() + "?immutable=1" * unchanging
         try:
             connection = sqlite3.connect(
-                self._file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                uri,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=True,
             )
         except SQLITE_ERRORS as error:
             raise self._named(error) from error
@@ -198,7 +247,10 @@ class Store:
         """
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
-            return StorageFailed(self.name, f"library.db: {error}")
+            reason = f"library.db: {error}"
+            if code == sqlite3.SQLITE_CANTOPEN and self._has_log():
+                reason += "; library.db-wal has changes that can be read where it can be written"
+            return StorageFailed(self.name, reason)
         self.damaged_at = datetime.now(UTC)
         return ArchiveDamaged(self.name, f"library.db: {error}")
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -181,20 +181,6 @@ def test_any_page_of_the_library_that_is_lost_is_named_or_does_no_harm(
 # The disk
 
 
-@pytest.fixture(name="small_disk")
-def _small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    if not shutil.which("mount") or subprocess.call(mount, stderr=subprocess.DEVNULL):
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 def test_a_disk_that_fills_up_keeps_all_that_was_acknowledged(small_disk: Path) -> None:
     held: list[Article] = []
     encoder = FakeEncoder()
@@ -223,24 +209,3 @@ def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) 
     with closing(Archive(folder)) as archive, pytest.raises(StorageFailed):
         archive.back_up(small_disk / "backup.db")
     assert list(small_disk.iterdir()) == [filler]
-
-
-def test_on_a_read_only_disk_nothing_is_written_and_a_backup_can_be_read(
-    folder: Path, small_disk: Path
-) -> None:
-    index = Path(shutil.copytree(folder, small_disk / "index"))
-    with closing(Archive(folder)) as archive:
-        archive.back_up(small_disk / "backup.db")
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    calls: list[Callable[[Archive], object]] = [
-        lambda archive: add(archive, FakeEncoder(), story(99)),
-        lambda archive: archive.remove(["a1"]),
-        lambda archive: archive.rebuild(),
-    ]
-    for call in calls:
-        with closing(Archive(index)) as archive, pytest.raises(StorageFailed):
-            call(archive)
-    with closing(Archive(folder)) as archive:
-        archive.remove(["a1"])
-        archive.restore(small_disk / "backup.db", replace=True)
-    assert_holds(folder, STORIES)

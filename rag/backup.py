@@ -3,10 +3,11 @@ counts, and put back as one transaction."""
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,8 @@ from tempfile import TemporaryDirectory
 from rag.errors import ArchiveDamaged, BackupDamaged, InvalidRequest, StorageFailed, UnreadableItem
 from rag.files import sync
 from rag.store import Store
+
+IN_USE = "rag-backup.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,15 @@ class Contents:
 def write(store: Store, file: Path) -> Contents:
     """Write a sound copy of `store` to `file`, which is there whole or not at all.
 
-    Readers and writers go on meanwhile. Raises InvalidRequest if `file` is there, ArchiveDamaged if
-    the copy has a fault, StorageFailed; after each of which there is no file.
+    Readers and writers go on meanwhile. What a backup that was killed left beside it is removed.
+    Raises InvalidRequest if `file` is there, ArchiveDamaged if the copy has a fault, StorageFailed;
+    after each of which there is no file.
     """
     _refuse_to_overwrite(file)
     try:
-        with TemporaryDirectory(dir=file.parent, prefix=f"{file.name}.") as folder:
-            made = Path(folder) / file.name
+        _clear(file.parent)
+        with _workplace(file) as folder:
+            made = folder / file.name
             with closing(Store(made, str(file))) as copy:
                 store.copy(copy)
                 fault = _fault(copy)
@@ -103,6 +108,27 @@ def put(copy: Store, store: Store, seen: int) -> None:
             store.replace(copy)
     else:
         store.replace(copy)
+
+
+@contextmanager
+def _workplace(file: Path) -> Iterator[Path]:
+    """A folder beside `file`, for what is not there yet, that is known for ours and in use: it has
+    a file named `IN_USE`, locked for as long as this process lives."""
+    with (
+        TemporaryDirectory(dir=file.parent, prefix=f"{file.name}.") as folder,
+        (Path(folder) / "locking").open("wb") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(lock.name).rename(Path(folder) / IN_USE)  # by then it is locked
+        yield Path(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the workplaces in `folder` of processes that were killed."""
+    for file in folder.glob(f"*/{IN_USE}"):
+        with suppress(OSError), file.open("r+b") as lock:  # as of one that is in use, or just gone
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(file.parent)
 
 
 def _fault(copy: Store) -> str | None:

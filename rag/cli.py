@@ -262,7 +262,7 @@ def backup(
     index: Index = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the archive to one file, checked, while it may be at work."""
+    """Write the archive to one file, checked, while it may be at work; its keys are not in it."""
     from rag import show
 
     settings = opening.settings(index)

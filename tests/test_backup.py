@@ -20,17 +20,21 @@ import pytest
 from rag import archive as archive_module
 from rag import backup
 from rag.archive import Archive
+from rag.config import Settings
 from rag.errors import (
     ArchiveDamaged,
     BackupDamaged,
     FormatNotSupported,
     InvalidRequest,
     StorageFailed,
+    Unguarded,
     UnreadableItem,
 )
 from rag.ingest import ingest
+from rag.keys import KeyFile
 from rag.lexical import LexicalIndex
 from rag.schema import FORMAT
+from rag.serve import create_app
 from rag.store import Store
 from rag.types import Article
 from rag.vectors import write_base
@@ -225,11 +229,21 @@ def test_a_damaged_backup_is_refused_and_nothing_changes(
     assert not list(archive.folder.glob("restoring*"))
 
 
-def test_a_backup_of_a_newer_format_is_refused_by_its_name(archive: Archive, file: Path) -> None:
+def test_a_backup_of_a_newer_format_is_refused_by_its_name_and_nothing_changes(
+    archive: Archive, file: Path, tmp_path: Path
+) -> None:
+    add(archive, FakeEncoder(), story(5))
     sql(file, f"PRAGMA user_version = {FORMAT + 1}")
-    with pytest.raises(FormatNotSupported, match=rf"backup\.db has format {FORMAT + 1}"):
-        archive.restore(file, replace=True)
-    assert_holds(archive.folder, STORIES)
+    for folder in (archive.folder, tmp_path / "other"):
+        with (
+            closing(Archive(folder)) as target,
+            pytest.raises(FormatNotSupported, match=rf"backup\.db has format {FORMAT + 1}"),
+        ):
+            target.restore(file, replace=True)
+        assert not list(folder.glob("restoring*"))
+    assert not (tmp_path / "other" / "library.db").exists()
+    assert generation(archive) == 2
+    assert_holds(archive.folder, [*STORIES, story(5)])
 
 
 def test_an_archive_that_is_there_is_not_replaced_unasked(archive: Archive, file: Path) -> None:
@@ -441,8 +455,53 @@ def test_a_backup_that_is_killed_leaves_no_file_of_its_name(
 ) -> None:
     run_to_death(killed_while_backing_up, archive.folder, tmp_path / "backup.db", "")
     assert not (tmp_path / "backup.db").exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    archive.back_up(tmp_path / "tomorrow.db")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index", "tomorrow.db"]
+    assert_holds(restored(tmp_path / "tomorrow.db", tmp_path / "other"), STORIES)
+
+
+def test_what_others_have_beside_a_backup_is_left_alone(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "backup.db.mine").mkdir()
+    (tmp_path / "backup.db.mine" / "backup.db").write_text("not ours")
+    checked, go_on = threading.Event(), threading.Event()
+    faults = backup._fault
+
+    def slowly(copy: Store) -> str | None:
+        checked.set()
+        assert go_on.wait(PATIENCE_S)
+        return faults(copy)
+
+    with ThreadPoolExecutor(1) as pool, closing(Archive(archive.folder)) as other:
+        monkeypatch.setattr(backup, "_fault", slowly)
+        at_work = pool.submit(archive.back_up, tmp_path / "backup.db")
+        try:
+            assert checked.wait(PATIENCE_S)
+            monkeypatch.setattr(backup, "_fault", faults)
+            other.back_up(tmp_path / "second.db")
+        finally:
+            go_on.set()
+        at_work.result(PATIENCE_S)
+    names = ["backup.db", "backup.db.mine", "index", "second.db"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert (tmp_path / "backup.db.mine" / "backup.db").read_text() == "not ours"
+    for name in ("backup", "second"):
+        assert_holds(restored(tmp_path / f"{name}.db", tmp_path / name), STORIES)
+
+
+def test_no_key_is_in_a_backup_and_without_one_nobody_listens_for_others(
+    archive: Archive, tmp_path: Path
+) -> None:
+    kept, _ = KeyFile(archive.folder).add("reader")
     archive.back_up(tmp_path / "backup.db")
-    assert_holds(archive.folder, STORIES)
+    assert kept.sha256.encode() not in (tmp_path / "backup.db").read_bytes()
+    folder = restored(tmp_path / "backup.db", tmp_path / "other")
+    with pytest.raises(Unguarded):
+        create_app(Settings(index=folder, host="0.0.0.0"), encoder=FakeEncoder())
+    archive.restore(tmp_path / "backup.db", replace=True)
+    assert KeyFile(archive.folder).keys() == (kept,)
 
 
 # At the command line

@@ -1,4 +1,7 @@
-"""Archives of format 1, which have no token vectors: opened, asked, added to, sound."""
+"""Archives of older formats, and backups of them: opened, asked, added to, restored, sound.
+
+Format 1 has no token vectors, format 2 lacks only indexes of the database.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,20 @@ def schema(connection: sqlite3.Connection) -> list[Any]:
     return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
+def to_format_2(folder: Path) -> None:
+    """Take back what format 3 brought, so that the file is as it was then."""
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        connection.execute("DROP INDEX article_columns")
+        connection.execute("DROP INDEX passage_columns")
+        connection.execute("PRAGMA user_version = 2")
+        assert_is_of_format(connection, 2)
+
+
 def to_format_1(folder: Path) -> None:
     """Take back what formats 2 and 3 brought, so that the file is as it was then."""
+    to_format_2(folder)
     with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
         for statement in (
-            "DROP INDEX article_columns",
-            "DROP INDEX passage_columns",
             "DROP TRIGGER encoding_gone",
             "DROP TABLE token_vectors",
             "DELETE FROM manifest WHERE key = 'projection'",
@@ -58,9 +69,14 @@ def to_format_1(folder: Path) -> None:
                 (manifest_checksum(entries),),
             )
         connection.execute("PRAGMA user_version = 1")
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as first:
-            first.executescript(MIGRATIONS[0])
-            assert schema(connection) == schema(first)
+        assert_is_of_format(connection, 1)
+
+
+def assert_is_of_format(connection: sqlite3.Connection, number: int) -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        for step in MIGRATIONS[:number]:
+            new.executescript(step)
+        assert schema(connection) == schema(new)
 
 
 @pytest.fixture(name="built", scope="module")
@@ -86,11 +102,8 @@ def test_it_opens_and_holds_what_it_held(archive: Archive) -> None:
     assert_holds(archive.folder, NEWS)
     assert sql(archive.folder, "PRAGMA user_version") == [(FORMAT,)]
     assert sql(archive.folder, "SELECT * FROM encoding ORDER BY number") == before
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
-        for step in MIGRATIONS:
-            new.executescript(step)
-        with closing(sqlite3.connect(archive.folder / "library.db")) as migrated:
-            assert schema(migrated) == schema(new)
+    with closing(sqlite3.connect(archive.folder / "library.db")) as migrated:
+        assert_is_of_format(migrated, FORMAT)
 
 
 def test_checking_it_first_finds_no_fault(archive: Archive) -> None:
@@ -164,3 +177,54 @@ def test_many_may_open_it_at_once(archive: Archive) -> None:
         answers = list(pool.map(ask, range(8)))
     assert answers == [ask(8)] * 8
     assert_holds(archive.folder, NEWS)
+
+
+# Backups of older formats
+
+OLDER = {1: to_format_1, 2: to_format_2}
+
+
+def backed_up_as_then(folder: Path, file: Path) -> Path:
+    """What `rag backup` has written since there is one: SQLite's copy, without a log."""
+    with (
+        closing(sqlite3.connect(folder / "library.db")) as library,
+        closing(sqlite3.connect(file, isolation_level=None)) as copy,
+    ):
+        library.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    return file
+
+
+def cited(archive: Archive) -> list[tuple[str, str, int, int]]:
+    citations = Searcher(archive, FakeEncoder()).ask(QUESTION, top_k=10).citations
+    return [(c.hit.article.id, c.quote, c.start, c.end) for c in citations]
+
+
+@pytest.mark.parametrize("number", OLDER)
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_backup_of_an_older_format_restores_into_todays(
+    tmp_path: Path, number: int, replace: bool
+) -> None:
+    with closing(Archive(tmp_path / "old")) as archive:
+        add(archive, FakeEncoder(), *NEWS[1:], news(8))
+        add(archive, FakeEncoder(), NEWS[0])
+        archive.remove(["n8"])
+    OLDER[number](tmp_path / "old")
+    file = backed_up_as_then(tmp_path / "old", tmp_path / "backup.db")
+    before, encodings = file.read_bytes(), "SELECT * FROM encoding ORDER BY number"
+    with closing(Archive(tmp_path / "old")) as old, closing(Archive(tmp_path / "new")) as new:
+        if replace:
+            add(new, FakeEncoder(), news(9))
+        new.restore(file, replace=replace)
+        assert file.read_bytes() == before
+        assert sql(new.folder, "PRAGMA user_version") == [(FORMAT,)]
+        assert_holds(new.folder, NEWS)
+        assert sql(new.folder, encodings) == sql(old.folder, encodings)
+        assert cited(new) == cited(old)
+        encoder = FakeEncoder()
+        assert add(new, encoder, *NEWS).unchanged == len(NEWS)
+        assert encoder.passages_encoded == 0
+        add(new, encoder, news(7))
+        assert_holds(new.folder, [*NEWS, news(7)])
+    with closing(sqlite3.connect(new.folder / "library.db")) as restored:
+        assert_is_of_format(restored, FORMAT)

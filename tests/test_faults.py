@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -209,3 +209,27 @@ def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) 
     with closing(Archive(folder)) as archive, pytest.raises(StorageFailed):
         archive.back_up(small_disk / "backup.db")
     assert list(small_disk.iterdir()) == [filler]
+
+
+def test_readers_go_on_where_there_is_no_room_to_index_the_words_of_a_change(
+    folder: Path, small_disk: Path
+) -> None:
+    words = small_disk / "lexical"
+    shutil.move(folder / "lexical", words)
+    (folder / "lexical").symlink_to(words)
+    filler = small_disk / "filler"
+    with closing(Archive(folder)) as reader, closing(Archive(folder)) as writer:
+        with reader.snapshot() as snapshot:
+            assert snapshot.generation == 1
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(bytes(PAGE_BYTES)):
+                pass
+        with pytest.raises(StorageFailed, match="lexical"):
+            add(writer, FakeEncoder(), story(99))
+        with closing(Archive(folder)) as new:
+            for archive in (reader, new):
+                with archive.snapshot() as snapshot:
+                    assert_snapshot_holds(snapshot, {each.id: each for each in STORIES})
+        filler.unlink()
+        writer.recover()  # as the next writer does
+    assert_holds(folder, [*STORIES, story(99)])

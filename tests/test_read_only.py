@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -19,11 +22,14 @@ import pytest
 from rag import archive as archive_module
 from rag.archive import Archive
 from rag.errors import StorageFailed
+from rag.lexical import LexicalIndex
 from rag.searcher import Searcher
 from rag.types import Article, Citation
 from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
 from tests.served import running
 
+SPAWN = multiprocessing.get_context("spawn")
+PATIENCE_S = 60.0
 QUESTION = "who spoke of town7"
 
 
@@ -253,6 +259,38 @@ def test_what_a_killed_writer_left_in_the_log_is_read_or_missed_aloud(
         else:
             with pytest.raises(StorageFailed, match="library\\.db-wal has changes"):
                 assert_sees(archive, *STORIES)
+
+
+def killed_while_adding(folder: Path, indexed: bool) -> None:
+    commit = LexicalIndex.commit
+
+    def die(*given: Any) -> None:
+        if indexed:
+            commit(*given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    LexicalIndex.commit = die  # type: ignore[method-assign]
+    with closing(Archive(folder)) as archive:
+        add(archive, FakeEncoder(), story(99))
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_change_of_a_killed_writer_is_no_obstacle_until_its_words_are_indexed(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, indexed: bool
+) -> None:
+    index = build(small_disk / "index")
+    writer = SPAWN.Process(target=killed_while_adding, args=(index, indexed))
+    writer.start()
+    writer.join(PATIENCE_S)
+    assert writer.exitcode == -signal.SIGKILL
+    make_read_only(small_disk)
+    monkeypatch.setattr(archive_module, "PAIRING_TIMEOUT_S", 0.05)
+    with closing(Archive(index)) as archive:
+        if indexed:
+            with pytest.raises(StorageFailed, match="a change was left half published"):
+                assert_sees(archive, *STORIES)
+        else:
+            assert_sees(archive, *STORIES)
 
 
 # With the writer elsewhere

@@ -269,7 +269,7 @@ def killed_while_adding(folder: Path, indexed: bool) -> None:
             commit(*given)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    LexicalIndex.commit = die  # type: ignore[method-assign]
+    LexicalIndex.commit = die  # type: ignore[method-assign, assignment]
     with closing(Archive(folder)) as archive:
         add(archive, FakeEncoder(), story(99))
 

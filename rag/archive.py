@@ -1,31 +1,24 @@
-"""One index folder: its lock, its generations, and how a change is published.
+"""One index folder: its generations, and how a change is published.
 
 A change of generation g is (1) committed to SQLite, (2) committed to the lexical index with marker
 g, and (3) published by setting `published = g`. It is acknowledged after that. Whoever takes the
 lock next finishes a change that was left between (1) and (3). A reader pairs `published` with the
 lexical commit of the same marker, and keeps what it derived in memory until a newer generation.
-
-The dense base is no part of that: the exact tail holds what it lacks. It is written under a lock of
-its own, for as long as it takes, while others read and write; only its name is set under theirs.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from rag import backup, checked, exported, soundness
+from rag.base import Base
 from rag.checked import Checked
 from rag.errors import (
     ArchiveBusy,
@@ -36,39 +29,21 @@ from rag.errors import (
     UnreadableItem,
 )
 from rag.lexical import LexicalDocument, LexicalIndex
+from rag.locks import LOCK_TIMEOUT_S, Locks
 from rag.reading import Reading
 from rag.schema import ArticleDraft, same_record
-from rag.snapshot import (
-    Fingerprint,
-    Snapshot,
-    State,
-    advanced,
-    base_record,
-    compare,
-    empty_state,
-)
+from rag.snapshot import Fingerprint, Snapshot, State, advanced, compare, empty_state
 from rag.store import Store
-from rag.types import Encoding, Fault, Floats, Numbers
-from rag.vectors import FaissBase, base_is_due, write_base
+from rag.types import Encoding, Fault
 from rag.writing import Writing
-
-LOCK_TIMEOUT_S = 30.0
-"""How long a writer waits for another; a batch holds the lock for well under a second."""
 
 PAIRING_TIMEOUT_S = 5.0
 """How long a reader waits for a writer between its steps before it tries to finish for it."""
 
 PAIRING_PAUSE_S = 0.01
 
-BASE_TIMEOUT_S = 600.0
-"""How long whoever cannot do without a base waits for another to write it: a million passages take
-about a minute."""
-
 RECOVERIES = 3
 """How often one reader tries to repair derived files before it gives up."""
-
-VECTORS_AT_ONCE = 20_000
-"""Passages whose vectors are read in one go while the base is written."""
 
 
 class EncodingsGone(Exception):
@@ -93,7 +68,8 @@ class Archive:
         self.folder = Path(folder)
         self._store = Store(self.folder / "library.db")
         self._lexical = LexicalIndex(self.folder / "lexical")
-        self._lock_timeout_s = lock_timeout_s
+        self._locks = Locks(self.folder, lock_timeout_s)
+        self._base = Base(self.folder, self._store, self._locks)
         self._refreshing = threading.Lock()
         self._state = empty_state()
         self._model_kept = False
@@ -140,7 +116,7 @@ class Archive:
             # A writer is between its steps, or was killed there, or a derived file is gone.
             if recoveries == RECOVERIES:
                 raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
-            if time.monotonic() > deadline or not self._writer_at_work():
+            if time.monotonic() > deadline or not self._locks.somebody_writes():
                 self._mend("a derived file is damaged, or a change was left half published")
                 recoveries += 1
                 deadline = time.monotonic() + PAIRING_TIMEOUT_S
@@ -158,7 +134,7 @@ class Archive:
         and EncodingsGone, after each of which nothing has changed, and StorageFailed, after which
         the change is not there or, if SQLite had it, is finished by whoever takes the lock next.
         """
-        with self._locked():
+        with self._locks.writing():
             self._store.create()
             self._roll_forward()
             with self._store.write() as writing:
@@ -172,7 +148,7 @@ class Archive:
         none is removed."""
         if not self._exists():
             raise ArticleNotFound(article_ids[0])
-        with self._locked():
+        with self._locks.writing():
             self._roll_forward()
             with self._store.write() as writing:
                 generation = writing.generation + 1
@@ -186,8 +162,7 @@ class Archive:
 
     def base_is_due(self) -> bool:
         """Whether the dense base lacks so much that it should be written anew."""
-        with self.reading() as reading:
-            return reading is not None and reading.generation > 0 and _base_is_due(reading)
+        return self._exists() and self._base.is_due()
 
     def renew_base(self) -> None:
         """Write the dense base anew if it is due and nobody else is at it.
@@ -201,11 +176,8 @@ class Archive:
     def write_due_base(self) -> None:
         """The same, where it is an error. Raises StorageFailed, and ArchiveBusy where another is
         at it."""
-        if not self._exists():
-            return
-        with self._base_locked(0):
-            if self.base_is_due():
-                self._write_base()
+        if self._exists():
+            self._base.write_if_due()
 
     def keep_model(self, export: Path | None) -> None:
         """Carry this exported model, unless the archive has it. Where there is no room for it the
@@ -215,19 +187,15 @@ class Archive:
         self._model_kept = True
         folder = self.folder / exported.IN_INDEX
         if folder != export and exported.fault(folder, self.manifest().get("encoder", "")):
-            with suppress(ArchiveBusy, StorageFailed), self._locked():
+            with suppress(ArchiveBusy, StorageFailed), self._locks.writing():
                 exported.carry(export, folder)
 
     def recover(self) -> None:
         """Finish what was left unfinished and rebuild derived files that cannot be used."""
-        with self._locked():
+        with self._locks.writing():
             self._store.create()
             self._roll_forward()
-        if self._base_fault() is None:
-            return
-        with self._base_locked(BASE_TIMEOUT_S):
-            if self._base_fault() is not None:  # nobody else has mended it meanwhile
-                self._write_base()
+        self._base.mend()
 
     def rebuild(self) -> int:
         """Make all derived files anew from the store, encoding nothing; the generation.
@@ -237,7 +205,7 @@ class Archive:
         """
         if not self._exists():
             return 0
-        with self._locked():
+        with self._locks.writing():
             self._roll_forward()
             with self._store.read() as reading:
                 generation = reading.generation
@@ -247,9 +215,8 @@ class Archive:
             if exported.fault(self.folder / exported.IN_INDEX, encoder):
                 shutil.rmtree(self.folder / exported.IN_INDEX, ignore_errors=True)
         if generation:
-            with self._base_locked(BASE_TIMEOUT_S):
-                self._write_base()
-            with self._locked(), self._store.write() as writing:
+            self._base.write()
+            with self._locks.writing(), self._store.write() as writing:
                 writing.set_manifest({"rebuilt": uuid.uuid4().hex})
         return generation
 
@@ -267,7 +234,7 @@ class Archive:
         there is an archive and it is not to be replaced, and as `backup.checked_copy` does, after
         each of which nothing has changed.
         """
-        with self._locked():
+        with self._locks.writing():
             if self._store.exists() and not replace:
                 problem = f"{self.folder} has an archive; --replace puts the backup in its place"
                 raise InvalidRequest("--index", problem)
@@ -370,47 +337,7 @@ class Archive:
             self._state = state
             return state
 
-    def _writer_at_work(self) -> bool:
-        try:
-            with FileLock(self.folder / "write.lock").acquire(timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
-
     # What follows writes, and is called under the lock.
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        holder = self.folder / "write.holder"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "write.lock").acquire(timeout=self._lock_timeout_s)
-        except Timeout:
-            who = _read_holder(holder)
-            raise ArchiveBusy(str(self.folder), who, self._lock_timeout_s) from None
-        except OSError as error:
-            raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
-        with lock:
-            try:
-                holder.write_text(_this_process())
-                yield
-            except OSError as error:
-                raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
-            finally:
-                holder.unlink(missing_ok=True)
-
-    @contextmanager
-    def _base_locked(self, timeout_s: float) -> Iterator[None]:
-        """Never entered by one who holds the lock."""
-        try:
-            lock = FileLock(self.folder / "base.lock").acquire(timeout=timeout_s)
-        except Timeout:
-            who = "it is held by another who writes the dense base"
-            raise ArchiveBusy(str(self.folder), who, timeout_s) from None
-        except OSError as error:
-            raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
-        with lock:
-            yield
 
     def _seen(self) -> int:
         """The greatest generation that a reader may have seen, as far as can be told."""
@@ -456,47 +383,6 @@ class Archive:
             elif at < generation:
                 died = reading.died(at, generation).tolist()
                 lexical.commit(archive, generation, _documents(reading, at, generation), died)
-
-    # What follows writes the base, and is called under its lock.
-
-    def _base_fault(self) -> str | None:
-        """Why the base cannot be opened; None if it can, or if there is none."""
-        with self._store.read() as reading:
-            record = base_record(reading.manifest())
-        try:
-            if record:
-                FaissBase(self.folder, record)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    def _write_base(self) -> None:
-        """Write the dense base for the published generation and throw older ones away."""
-        place = self._store.place()
-        with self._store.read() as reading:
-            archive = reading.archive()
-            dimension = int(reading.manifest()["dimension"])
-            parts = _vector_parts(reading, dimension)
-            record = write_base(self.folder, reading.generation, dimension, parts)
-            # Passages that died before are done with: else they would be a tail for ever.
-            record = replace(record, last=reading.last_passage())
-        with self._locked():
-            with self._store.write() as writing:
-                same = (self._store.place(), writing.archive()) == (place, archive)
-                if same:
-                    writing.set_manifest({"dense_base": record.to_json()})
-            if not same:  # a backup was put in its place meanwhile
-                (self.folder / record.file).unlink(missing_ok=True)
-                return
-        for file in self.folder.glob("dense.*"):
-            if file.name != record.file:
-                file.unlink(missing_ok=True)
-
-
-def _base_is_due(reading: Reading) -> bool:
-    record = base_record(reading.manifest())
-    last, since = (record.last, record.generation) if record else (0, 0)
-    return base_is_due(record, reading.count_over(last), reading.count_died(last, since))
 
 
 def _store(
@@ -544,30 +430,8 @@ def _documents(reading: Reading, after: int, generation: int) -> Iterator[Lexica
         yield LexicalDocument(row.passage, row.article, row.source, row.first, row.last, words)
 
 
-def _vector_parts(reading: Reading, dimension: int) -> Iterator[tuple[Numbers, Floats]]:
-    after = 0
-    while True:
-        part = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
-        if not len(part[0]):
-            return
-        yield part
-        after = int(part[0][-1])
-
-
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except FileNotFoundError:  # a writer has merged it into another meanwhile
         return 0
-
-
-def _this_process() -> str:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
-
-
-def _read_holder(file: Path) -> str:
-    try:
-        return f"it is held by {file.read_text()}"
-    except OSError:
-        return "its holder is not known"

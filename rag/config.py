@@ -12,11 +12,11 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from rag.archive import LOCK_TIMEOUT_S
 from rag.confidence import THRESHOLD
 from rag.encode import user_cache
 from rag.errors import InvalidRequest
 from rag.fuse import LEXICAL_WEIGHT
+from rag.locks import LOCK_TIMEOUT_S
 from rag.logs import Style
 from rag.models import DEFAULT_MODEL
 from rag.searcher import QUESTION_CHARACTERS

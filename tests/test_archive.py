@@ -23,6 +23,7 @@ import faiss
 import pytest
 
 import rag.archive as archive_module
+import rag.base as base_module
 import rag.lexical as lexical_module
 import rag.store as store_module
 from rag import exported
@@ -457,9 +458,9 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "while tantivy is written": (lexical_module, "_document", after),
     "when tantivy has it": (Writing, "publish", instead),
     "while it is published": (Writing, "publish", after),
-    "when it is published": (archive_module, "base_is_due", instead),
+    "when it is published": (base_module, "base_is_due", instead),
     "while the base is written": (faiss, "PyCallbackIOWriter", halfway),
-    "when the base is written": (archive_module, "write_base", after),
+    "when the base is written": (base_module, "write_base", after),
     "when the manifest names the base": (Path, "unlink", instead),
 }
 NOT_COMMITTED = "while SQLite is written"
@@ -662,7 +663,7 @@ def base_being_written(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Ite
         return write_base(*arguments)
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(archive_module, "write_base", slowly)
+        patch.setattr(base_module, "write_base", slowly)
         writing = pool.submit(archive.renew_base)
         try:
             assert begun.wait(PATIENCE_S)
@@ -1249,7 +1250,7 @@ def test_a_disk_too_full_for_the_base_keeps_nobody_from_adding(
             has_room()
 
     with monkeypatch.context() as patch:
-        patch.setattr("rag.archive.write_base", without_room)
+        patch.setattr("rag.base.write_base", without_room)
         assert add(full, encoder, *[story(number) for number in range(4, 9)]).added == 5
         assert full.remove(["a0"]).removed == ("a0",)
         held = [story(number) for number in range(1, 9)]

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from rag import archive as archive_module
 from rag import backup
+from rag import base as base_module
 from rag.archive import Archive
 from rag.config import Settings
 from rag.errors import (
@@ -324,12 +324,12 @@ def test_a_base_of_what_was_there_before_is_thrown_away(
 
     def meanwhile(*arguments: Any) -> Any:
         record = write_base(*arguments)
-        monkeypatch.setattr(archive_module, "write_base", write_base)
-        with archive._locked(), backup.checked_copy(file, archive.folder) as copy:
+        monkeypatch.setattr(base_module, "write_base", write_base)
+        with archive._locks.writing(), backup.checked_copy(file, archive.folder) as copy:
             backup.put(copy, archive._store, archive._seen())
         return record
 
-    monkeypatch.setattr(archive_module, "write_base", meanwhile)
+    monkeypatch.setattr(base_module, "write_base", meanwhile)
     archive.renew_base()
     assert_holds(archive.folder, STORIES)
 

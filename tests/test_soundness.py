@@ -495,7 +495,10 @@ def test_a_faulty_archive_keeps_its_manifest_as_it_is(quantised: Archive) -> Non
 
 
 def test_a_check_waits_for_no_writer(quantised: Archive) -> None:
-    with closing(Archive(quantised.folder, lock_timeout_s=0.01)) as other, quantised._locked():
+    with (
+        closing(Archive(quantised.folder, lock_timeout_s=0.01)) as other,
+        quantised._locks.writing(),
+    ):
         assert other.check() == []
     assert known(quantised)[0] == 1.0
 

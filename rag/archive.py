@@ -117,7 +117,8 @@ class Archive:
             if recoveries == RECOVERIES:
                 raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
             if time.monotonic() > deadline or not self._locks.somebody_writes():
-                self._mend("a derived file is damaged, or a change was left half published")
+                unusable = "a derived file cannot be used (`rag check` names it)"
+                self._mend(f"{unusable}, or a change was left half published")
                 recoveries += 1
                 deadline = time.monotonic() + PAIRING_TIMEOUT_S
             time.sleep(PAIRING_PAUSE_S)
@@ -311,7 +312,7 @@ class Archive:
         try:
             self.recover()
         except StorageFailed as error:
-            reason = f"{problem}, which cannot be mended: {error.reason}"
+            reason = f"{problem}, and that cannot be mended: {error.reason}"
             raise StorageFailed(str(self.folder), reason) from error
 
     def _paired(self, reading: Reading, library: str) -> State | None:

@@ -224,9 +224,13 @@ def test_damage_that_cannot_be_mended_there_is_named(
     make_read_only(small_disk)
     monkeypatch.setattr(archive_module, "PAIRING_TIMEOUT_S", 0.05)
     with closing(Archive(index)) as archive:
-        with pytest.raises(StorageFailed, match=r"cannot be mended: Read-only file system"):
+        with pytest.raises(StorageFailed, match=r"rag check.*cannot be mended: Read-only file"):
             assert_sees(archive)
         assert [fault.part for fault in archive.check()] == ["dense"]
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+        faults = archive.check()
+    assert [fault.part for fault in faults] == ["lexical", "dense"]
+    assert str(small_disk) in faults[0].problem
 
 
 def test_an_older_format_that_cannot_be_migrated_there_is_named(small_disk: Path) -> None:
@@ -236,7 +240,7 @@ def test_an_older_format_that_cannot_be_migrated_there_is_named(small_disk: Path
     make_read_only(small_disk)
     with (
         closing(Archive(index)) as archive,
-        pytest.raises(StorageFailed, match="older format, which cannot be mended"),
+        pytest.raises(StorageFailed, match="older format, and that cannot be mended"),
     ):
         assert_sees(archive)
 

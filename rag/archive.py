@@ -94,9 +94,14 @@ class Archive:
         self._store = Store(self.folder / "library.db")
         self._lexical = LexicalIndex(self.folder / "lexical")
         self._lock_timeout_s = lock_timeout_s
+        self._ending = threading.Event()
         self._refreshing = threading.Lock()
         self._state = empty_state()
         self._model_kept = False
+
+    def stop_waiting(self) -> None:
+        """From now on whoever finds a lock held, or waits for it, gives up at once: ArchiveBusy."""
+        self._ending.set()
 
     def close(self) -> None:
         """Let go of the database."""
@@ -374,12 +379,15 @@ class Archive:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         holder = self.folder / "write.holder"
+        began = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "write.lock").acquire(timeout=self._lock_timeout_s)
+            lock = FileLock(self.folder / "write.lock").acquire(
+                timeout=self._lock_timeout_s, cancel_check=self._ending.is_set
+            )
         except Timeout:
-            who = _read_holder(holder)
-            raise ArchiveBusy(str(self.folder), who, self._lock_timeout_s) from None
+            waited_s = min(round(time.monotonic() - began, 1), self._lock_timeout_s)
+            raise ArchiveBusy(str(self.folder), _read_holder(holder), waited_s) from None
         except OSError as error:
             raise StorageFailed(str(self.folder), error.strerror or str(error)) from error
         with lock:
@@ -395,7 +403,9 @@ class Archive:
     def _base_locked(self, timeout_s: float) -> Iterator[None]:
         """Never entered by one who holds the lock."""
         try:
-            lock = FileLock(self.folder / "base.lock").acquire(timeout=timeout_s)
+            lock = FileLock(self.folder / "base.lock").acquire(
+                timeout=timeout_s, cancel_check=self._ending.is_set
+            )
         except Timeout:
             who = "it is held by another who writes the dense base"
             raise ArchiveBusy(str(self.folder), who, timeout_s) from None

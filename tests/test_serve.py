@@ -261,11 +261,11 @@ def test_however_many_add_others_are_answered(tmp_path: Path) -> None:
             threads.submit(client.post, "/articles", json={"id": f"n{n}", "text": f"Storm {n}."})
             for n in range(150)
         ]
-        until = time.monotonic() + 60
-        while sum(each.done() for each in adding) < 150 - 64:  # half of RAG_MAX_REQUESTS_AT_ONCE
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until = time.monotonic() + 30
         try:
+            while sum(each.done() for each in adding) < 150 - 64:  # of 128 requests at once half
+                assert time.monotonic() < until
+                time.sleep(0.01)
             for address in ("/health/ready", "/articles", "/metrics", "/ask?q=storm", "/"):
                 asked = threads.submit(client.get, address)
                 assert asked.result(60).status_code == 200, address
@@ -278,12 +278,10 @@ def test_however_many_add_others_are_answered(tmp_path: Path) -> None:
 def test_nothing_is_encoded_for_articles_whose_turn_comes_at_the_end(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     with server(tmp_path / "index", encoder=encoder) as client:
-        add(client, ARTICLES[0])
-        encoded = encoder.passages_encoded
         client.app.state.service.begin_to_end()  # type: ignore[attr-defined]
         found = problem(client.post("/articles", json=ARTICLES), 503)
-        assert found["stored"] == ["spillover"]
-        assert encoder.passages_encoded == encoded
+        assert found["stored"] == []
+        assert encoder.passages_encoded == 0
 
 
 def test_a_budgets_encoding_must_be_at_hand(tmp_path: Path) -> None:

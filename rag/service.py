@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, Unpack
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -28,8 +28,8 @@ from rag.logs import note
 from rag.metrics import Metrics
 from rag.problems import STOPPING
 from rag.process import Beside
-from rag.searcher import Searcher
-from rag.types import Answer, Encoder, Filters, SearchResult
+from rag.searcher import Bounds, Searcher
+from rag.types import Answer, Encoder, SearchResult
 from rag.vectors import EXACT_MOST
 
 logger = logging.getLogger(__name__)
@@ -210,47 +210,19 @@ class Service:
         last = self.archive.last_check()
         return Readiness(generation, behind, self.archive.is_sound(), last.at if last else None)
 
-    def ask(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        filters: Filters,
-        token_budget: int | None = None,
-        asked_at: str | None = None,
-    ) -> Answer:
+    def ask(self, question: str, **bounds: Unpack[Bounds]) -> Answer:
         """Ask, and note how long it took."""
         self._note(question)
-        answer = self.searcher.ask(
-            question,
-            top_k=top_k,
-            filters=filters,
-            token_budget=token_budget,
-            budget_encoding=self.limits.token_encoding,
-            asked_at=asked_at,
-        )
+        encoding = self.limits.token_encoding
+        answer = self.searcher.ask(question, budget_encoding=encoding, **bounds)
         self.metrics.question(answer.took_ms)
         return answer
 
-    def search(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        filters: Filters,
-        token_budget: int | None = None,
-        asked_at: str | None = None,
-    ) -> SearchResult:
+    def search(self, question: str, **bounds: Unpack[Bounds]) -> SearchResult:
         """Search, and note how long it took."""
         self._note(question)
-        result = self.searcher.search(
-            question,
-            top_k=top_k,
-            filters=filters,
-            token_budget=token_budget,
-            budget_encoding=self.limits.token_encoding,
-            asked_at=asked_at,
-        )
+        encoding = self.limits.token_encoding
+        result = self.searcher.search(question, budget_encoding=encoding, **bounds)
         self.metrics.question(result.took_ms)
         return result
 

@@ -33,6 +33,7 @@ def add(service: Service, sent: object) -> AddOut:
     if failed and not articles:
         raise _none_taken(failed)
     try:
+        service.require_time()
         report = ingest(
             service.archive,
             service.encoder,

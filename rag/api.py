@@ -234,24 +234,12 @@ async def _in_turn(request: Request, service: Service, work: Callable[[], BaseMo
 
 
 def _answer(service: Service, asked: AskRequest) -> AnswerOut:
-    answer = service.ask(
-        asked.question,
-        top_k=asked.top_k,
-        filters=(asked.filters or FiltersModel()).filters(),
-        token_budget=asked.token_budget,
-        asked_at=asked.asked_at,
-    )
+    answer = service.ask(asked.question, **asked.bounds())
     return answer_json(answer, encoder=service.encoder.name)
 
 
 def _hits(service: Service, asked: AskRequest) -> HitsOut:
-    result = service.search(
-        asked.question,
-        top_k=asked.top_k,
-        filters=(asked.filters or FiltersModel()).filters(),
-        token_budget=asked.token_budget,
-        asked_at=asked.asked_at,
-    )
+    result = service.search(asked.question, **asked.bounds())
     return hits_json(result, encoder=service.encoder.name)
 
 

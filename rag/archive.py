@@ -74,6 +74,10 @@ class Archive:
         self._state = empty_state()
         self._model_kept = False
 
+    def stop_waiting(self) -> None:
+        """From now on whoever finds a lock held, or waits for it, gives up at once: ArchiveBusy."""
+        self._locks.stop_waiting()
+
     def close(self) -> None:
         """Let go of the database."""
         self._store.close()

@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     )
     max_requests_at_once: int = Field(
         default=128,  # at 100 questions a second the last one waits little more than a second
-        description="Requests that the server works on at a time; one more gets 429.",
+        description="Requests that the server works on at a time, half of which may change the "
+        "archive; one more gets 429.",
         ge=1,
     )
     max_connections: int = Field(
@@ -99,12 +100,30 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
     )
+    load_timeout_s: float = Field(
+        default=60,
+        description="How long a question or articles wait for a model that is loading before they "
+        "get 503, in seconds.",
+        ge=0,
+        allow_inf_nan=False,
+    )
     body_timeout_s: float = Field(
         default=30,
         description="How long a client may take to send a request's head, or its body, or to take "
         "the next part of a response, in seconds.",
         gt=0,
         allow_inf_nan=False,
+    )
+    keep_alive_s: int = Field(
+        default=5,
+        description="How long a connection is kept for the next request, in seconds; behind a "
+        "proxy more than the proxy keeps it.",
+        ge=0,
+    )
+    shutdown_timeout_s: int = Field(
+        default=10,
+        description="How long requests may take to end once the server is told to, in seconds.",
+        ge=0,
     )
     log: Style = Field(
         default=Style.OFF,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -25,17 +28,24 @@ class Locks:
         self._folder = folder
         self._timeout_s = timeout_s
         self._holder = folder / "write.holder"
+        self._ending = threading.Event()
+
+    def stop_waiting(self) -> None:
+        """From now on whoever finds a lock held, or waits for it, gives up at once: ArchiveBusy."""
+        self._ending.set()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the write lock, by which who waits for it is told who has it. Raises ArchiveBusy."""
         with self._named():
             self._folder.mkdir(parents=True, exist_ok=True)
+            began = time.monotonic()
             try:
-                lock = FileLock(self._folder / "write.lock").acquire(timeout=self._timeout_s)
+                lock = self._acquired("write.lock", self._timeout_s)
             except Timeout:
+                waited_s = min(round(time.monotonic() - began, 1), self._timeout_s)
                 who = _read_holder(self._holder)
-                raise ArchiveBusy(str(self._folder), who, self._timeout_s) from None
+                raise ArchiveBusy(str(self._folder), who, waited_s) from None
             with lock:
                 try:
                     self._holder.write_text(_this_process())
@@ -48,7 +58,7 @@ class Locks:
         """Hold the base's lock; never entered by one who holds the other. Raises ArchiveBusy."""
         with self._named():
             try:
-                lock = FileLock(self._folder / "base.lock").acquire(timeout=timeout_s)
+                lock = self._acquired("base.lock", timeout_s)
             except Timeout:
                 who = "it is held by another who writes the dense base"
                 raise ArchiveBusy(str(self._folder), who, timeout_s) from None
@@ -62,6 +72,11 @@ class Locks:
                 return False
         except (Timeout, OSError):
             return True
+
+    def _acquired(self, name: str, timeout_s: float) -> AbstractContextManager[Any]:
+        """The lock, held. Raises Timeout and OSError."""
+        lock = FileLock(self._folder / name)
+        return lock.acquire(timeout=timeout_s, cancel_check=self._ending.is_set)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -30,6 +30,8 @@ TYPE = "urn:rag:error:"
 
 RETRY_AFTER_S = {ArchiveBusy: 5, NotReady: 5, Crowded: 1, NoTurn: 5}
 
+STOPPING = "the server is being stopped"
+
 ERRORS_NAMED = 20
 """Of the mistakes in one request."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import Self, TypedDict
 
 from rag.archive import Archive
 from rag.cite import cite, collapse, sentence_of_weight, words_asked
@@ -49,6 +49,16 @@ QUESTION_CHARACTERS = 8_000
 """The longest question."""
 
 NO_FILTERS = Filters()
+
+
+class Bounds(TypedDict, total=False):
+    """What may bound the answer to a question; see `Searcher.ask`."""
+
+    top_k: int
+    filters: Filters
+    token_budget: int | None
+    asked_at: str | None
+
 
 LOST = (
     "library.db has lost the token vectors of these passages, which are ranked without them: %s; "

@@ -15,34 +15,38 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.types import Scope
 
 from rag import api, page, problems
-from rag.access import Access, WrongKeys
+from rag.access import Access, WrongKeys, needed_right
 from rag.archive import Archive
 from rag.bodies import Bodies
 from rag.config import Settings
 from rag.connection import connection_class
 from rag.encode import load_encoder
 from rag.errors import EXIT_FAILED, NotReady, Unguarded
-from rag.guard import Crowd, Envelope, Guard, Identified, is_loopback, own_names
-from rag.keys import KeyFile
+from rag.guard import Crowd, Ending, Envelope, Guard, Identified, is_loopback, own_names
+from rag.keys import KeyFile, Right
 from rag.logs import configure
 from rag.metrics import Metered
 from rag.service import Limits, Service
 from rag.types import Encoder
 
-SHUTDOWN_S = 10
-"""How long requests may take to end once the server is told to."""
-
 LAST_S = 2
-"""How long after that a thread that cannot be ended, as one that waits for a lock, keeps the
-process alive. The archive takes no harm: it is made to be killed."""
+"""How long after the requests' own time a thread that cannot be ended, as one in the model, keeps
+the process alive. The archive takes no harm: it is made to be killed."""
 
 BODIES_AT_ONCE = 8
 """Of the largest size that may be held in memory together."""
 
-KEEP_ALIVE_S = 5
 WAITING_CONNECTIONS = 1024
+
+HEAD_BYTES = 64 * 1024
+"""The longest head of a request, without the question that may stand in its address."""
+
+CHARACTER_BYTES = 12
+"""A character of four bytes as it stands in an address, %F0%9F%A6%A0."""
+
 UNCROWDED = ("/health/", "/metrics")
 
 SECURITY_SCHEMES = {
@@ -83,6 +87,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
         check_hours=settings.check_hours,
     )
     hosts = own_names(settings.host, settings.allowed_hosts)
+    at_once = settings.max_requests_at_once
     app = _Described(
         title="rag",
         description=DESCRIPTION,
@@ -97,6 +102,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             Middleware(Identified),
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
+            Middleware(Ending),
             Middleware(Guard, hosts=hosts, max_body_bytes=settings.max_body_bytes),
             Middleware(
                 Access,
@@ -109,7 +115,9 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
                 timeout_s=settings.body_timeout_s,
                 most_bytes=BODIES_AT_ONCE * settings.max_body_bytes,
             ),
-            Middleware(Crowd, at_once=settings.max_requests_at_once, exempt=UNCROWDED),
+            # However many add articles, there is room for who reads.
+            Middleware(Crowd, at_once=max(1, at_once // 2), counts=_is_change),
+            Middleware(Crowd, at_once=at_once, counts=_is_work),
         ],
     )
     app.state.service = service
@@ -142,24 +150,27 @@ def serve(
         server_header=False,
         proxy_headers=False,
         ws="none",  # what looks at requests looks at HTTP
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=SHUTDOWN_S,
+        h11_max_incomplete_event_size=HEAD_BYTES
+        + CHARACTER_BYTES * settings.max_question_characters,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     announce(f"listening on {_address(settings.host, listener)}")
     with suppress(KeyboardInterrupt), listener:
-        _Server(config, app.state.service).run(sockets=[listener])
+        _Server(config, app.state.service, settings.shutdown_timeout_s).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, whose service knows at once that it is about to end, and which does end."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, shutdown_timeout_s: int) -> None:
         super().__init__(config)
         self._service = service
+        self._shutdown_timeout_s = shutdown_timeout_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.begin_to_end()
-        last = threading.Timer(SHUTDOWN_S + LAST_S, os._exit, [EXIT_FAILED])
+        last = threading.Timer(self._shutdown_timeout_s + LAST_S, os._exit, [EXIT_FAILED])
         last.daemon = True
         last.start()
         await super().shutdown(sockets)
@@ -182,6 +193,14 @@ def _keys(settings: Settings) -> tuple[KeyFile, bool]:
     return keys, required
 
 
+def _is_work(scope: Scope) -> bool:
+    return not scope["path"].startswith(UNCROWDED)
+
+
+def _is_change(scope: Scope) -> bool:
+    return needed_right(scope["method"], scope["path"]) is Right.WRITE
+
+
 def _limits(settings: Settings) -> Limits:
     return Limits(
         text_bytes=settings.max_text_bytes,
@@ -189,6 +208,7 @@ def _limits(settings: Settings) -> Limits:
         question_characters=settings.max_question_characters,
         token_encoding=settings.token_encoding,
         queue_timeout_s=settings.queue_timeout_s,
+        load_timeout_s=settings.load_timeout_s,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, Unpack
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -26,9 +26,10 @@ from rag.errors import ArchiveDamaged, ClientGone, NotReady, NoTurn, RagError
 from rag.ingest import fingerprint, passage_budget
 from rag.logs import note
 from rag.metrics import Metrics
+from rag.problems import STOPPING
 from rag.process import Beside
-from rag.searcher import Searcher
-from rag.types import Answer, Encoder, Filters, SearchResult
+from rag.searcher import Bounds, Searcher
+from rag.types import Answer, Encoder, SearchResult
 from rag.vectors import EXACT_MOST
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Limits:
     question_characters: int
     token_encoding: str
     queue_timeout_s: float
+    load_timeout_s: float
 
 
 class Behind(StrEnum):
@@ -161,13 +163,15 @@ class Service:
         return await to_thread.run_sync(work, limiter=self._watching)
 
     def begin_to_end(self) -> None:
-        """From now on articles are taken no further than the batch that is being published."""
+        """From now on articles are taken no further than the batch that is being published, and
+        nobody waits for another writer."""
         self._ending.set()
+        self.archive.stop_waiting()
 
     def require_time(self) -> None:
         """Raise NotReady if the server is about to end."""
         if self._ending.is_set():
-            raise NotReady("the server is being stopped")
+            raise NotReady(STOPPING)
 
     async def in_line(self, work: Callable[[], Made]) -> Made:
         """What `work` gives, which changes the archive, in a thread. However many wait, they leave
@@ -175,9 +179,15 @@ class Service:
         return await to_thread.run_sync(work, limiter=self._changing)
 
     async def loaded(self) -> None:
-        """Wait for the model, without holding a thread. Raises NotReady if it cannot be loaded."""
+        """Wait for the model, without holding a thread. Raises NotReady if it cannot be loaded, or
+        is not loaded in time."""
         self.start()
-        await asyncio.shield(asyncio.wrap_future(self._loaded))
+        try:
+            async with asyncio.timeout(self.limits.load_timeout_s):
+                await asyncio.shield(asyncio.wrap_future(self._loaded))
+        except TimeoutError:
+            waited = f"{self.limits.load_timeout_s:g} s (RAG_LOAD_TIMEOUT_S)"
+            raise NotReady(f"the model is still loading after {waited}") from None
 
     def check_ready(self) -> None:
         """Raise what keeps the server from answering questions now, if anything does."""
@@ -200,47 +210,19 @@ class Service:
         last = self.archive.last_check()
         return Readiness(generation, behind, self.archive.is_sound(), last.at if last else None)
 
-    def ask(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        filters: Filters,
-        token_budget: int | None = None,
-        asked_at: str | None = None,
-    ) -> Answer:
+    def ask(self, question: str, **bounds: Unpack[Bounds]) -> Answer:
         """Ask, and note how long it took."""
         self._note(question)
-        answer = self.searcher.ask(
-            question,
-            top_k=top_k,
-            filters=filters,
-            token_budget=token_budget,
-            budget_encoding=self.limits.token_encoding,
-            asked_at=asked_at,
-        )
+        encoding = self.limits.token_encoding
+        answer = self.searcher.ask(question, budget_encoding=encoding, **bounds)
         self.metrics.question(answer.took_ms)
         return answer
 
-    def search(
-        self,
-        question: str,
-        *,
-        top_k: int,
-        filters: Filters,
-        token_budget: int | None = None,
-        asked_at: str | None = None,
-    ) -> SearchResult:
+    def search(self, question: str, **bounds: Unpack[Bounds]) -> SearchResult:
         """Search, and note how long it took."""
         self._note(question)
-        result = self.searcher.search(
-            question,
-            top_k=top_k,
-            filters=filters,
-            token_budget=token_budget,
-            budget_encoding=self.limits.token_encoding,
-            asked_at=asked_at,
-        )
+        encoding = self.limits.token_encoding
+        result = self.searcher.search(question, budget_encoding=encoding, **bounds)
         self.metrics.question(result.took_ms)
         return result
 

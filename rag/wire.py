@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from rag.cite import link
 from rag.ingest import IngestReport
-from rag.searcher import TOP_K, TOP_K_MOST
+from rag.searcher import TOP_K, TOP_K_MOST, Bounds
 from rag.types import (
     Answer,
     ArticleHead,
@@ -122,6 +122,15 @@ class AskRequest(_Request):
     filters: FiltersModel | None = None
     token_budget: TokenBudget | None = None
     asked_at: Text | None = Field(default=None, description=ASKED_AT)
+
+    def bounds(self) -> Bounds:
+        """All but the question, as the core has it."""
+        return Bounds(
+            top_k=self.top_k,
+            filters=(self.filters or FiltersModel()).filters(),
+            token_budget=self.token_budget,
+            asked_at=self.asked_at,
+        )
 
 
 class ArticleIn(BaseModel):

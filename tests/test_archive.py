@@ -936,6 +936,22 @@ def test_a_second_writer_waits_so_long_and_then_names_the_first(full: Archive) -
     assert not (full.folder / "write.holder").exists()
 
 
+def test_nobody_waits_for_a_lock_once_it_is_to_end(full: Archive) -> None:
+    with (
+        AnotherWriter(full.folder, (LexicalIndex, "commit")),
+        closing(Archive(full.folder, lock_timeout_s=10 * PATIENCE_S)) as second,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        waiting = threads.submit(second.remove, ["a0"])
+        second.stop_waiting()
+        with pytest.raises(ArchiveBusy) as caught:
+            waiting.result(PATIENCE_S)
+        assert caught.value.waited_s < 10 * PATIENCE_S
+        with pytest.raises(ArchiveBusy):
+            second.remove(["a0"])
+    assert full.remove(["a0"]).removed == ("a0",)
+
+
 def test_a_second_writer_goes_on_when_the_first_is_done(
     full: Archive, encoder: FakeEncoder
 ) -> None:

@@ -417,6 +417,33 @@ def test_over_http_a_second_writer_is_told_who_writes_and_when_to_come_again(
     assert_holds(folder, [story(0), story(30)])
 
 
+def test_at_the_end_of_a_server_nobody_waits_for_another_writer(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    article = json.dumps(json.loads(line(story(1))))
+    settings = {"lock_timeout_s": 10 * PATIENCE_S, "shutdown_timeout_s": round(10 * PATIENCE_S)}
+    with (
+        held_by_another(folder) as holder,
+        running(folder, **settings) as (process, port),
+        closing(Client(port)) as client,
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as adding,
+        closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as removing,
+    ):
+        assert client.ask().generation == 1
+        adding.request("POST", "/articles", article, JSON)
+        removing.request("DELETE", "/articles/a0")
+        for _ in range(10):
+            assert client.ask().generation == 1
+        process.terminate()
+        for connection in (adding, removing):
+            response = connection.getresponse()
+            found = json.loads(response.read())
+            assert (response.status, bool(response.headers["retry-after"])) == (503, True)
+            assert holder in found["detail"]
+        out, err = process.communicate(timeout=PATIENCE_S)
+        assert out + err == ""
+    assert_holds(folder, [story(0), story(30)])
+
+
 def test_the_command_line_says_who_writes(
     rag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

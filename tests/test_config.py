@@ -26,6 +26,7 @@ def test_the_defaults() -> None:
     assert (settings.max_text_bytes, settings.max_body_bytes) == (10 * 2**20, 32 * 2**20)
     assert (settings.max_question_characters, settings.max_articles_per_call) == (8000, 1000)
     assert (settings.lock_timeout_s, settings.passage_tokens) == (30, None)
+    assert (settings.load_timeout_s, settings.shutdown_timeout_s) == (60, 10)
     assert (settings.allow_anyone, settings.max_wrong_keys_per_minute) == (False, 10)
     assert settings.token_encoding == DEFAULT_ENCODING
     assert 0 <= settings.lexical_weight <= 1
@@ -78,6 +79,9 @@ def test_allowed_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -
         ("RAG_MAX_REQUESTS_AT_ONCE", "0", "greater"),
         ("RAG_LOCK_TIMEOUT_S", "nan", "finite"),
         ("RAG_LOCK_TIMEOUT_S", "-1", "greater"),
+        ("RAG_LOAD_TIMEOUT_S", "inf", "finite"),
+        ("RAG_SHUTDOWN_TIMEOUT_S", "-1", "greater"),
+        ("RAG_KEEP_ALIVE_S", "never", "integer"),
         ("RAG_PASSAGE_TOKENS", "0", "greater"),
         ("RAG_LEXICAL_WEIGHT", "1.01", "less"),
         ("RAG_TOKEN_ENCODING", "nonsense", DEFAULT_ENCODING),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag.guard import own_names
+from rag.guard import Crowd, Ending, own_names
 from tests.served import ARTICLES, HOST, JSON, filled, problem, server
 
+GET: dict[str, Any] = {"type": "http", "method": "GET", "headers": [], "query_string": b""}
 WRITES = [("POST", "/articles"), ("POST", "/ask"), ("DELETE", "/articles/harbour")]
 
 
@@ -236,3 +239,56 @@ def test_no_page_elsewhere_is_ever_allowed_anything(origin: str, client: TestCli
     statuses = [response.status_code for response in responses]
     ours = origin == f"http://{HOST}"
     assert statuses == ([405, 405, 200, 200, 200, 200, 404] if ours else [403] * 7)
+
+
+async def answered(app: ASGIApp, path: str, statuses: dict[str, int]) -> None:
+    """Ask `app` for `path` and put the status of its response into `statuses`, behind those that
+    came before."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses[path] = message["status"]
+
+    await app({**GET, "path": path}, receive, send)
+
+
+async def work(scope: Scope, receive: Receive, send: Send) -> None:
+    """A call: one under /slow waits until it is cut off, one under /begun after it has begun."""
+    if scope["path"] != "/slow":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] in ("/slow", "/begun"):
+        await asyncio.Event().wait()
+
+
+def test_who_is_turned_away_is_told_so_after_those_who_are_answered() -> None:
+    crowd = Crowd(work, at_once=1, counts=lambda scope: scope["path"] != "/free")
+
+    async def ask() -> dict[str, int]:
+        statuses: dict[str, int] = {}
+        slow = asyncio.create_task(answered(crowd, "/slow", statuses))
+        await asyncio.gather(
+            *(answered(crowd, path, statuses) for path in ("/one too many", "/free"))
+        )
+        slow.cancel()
+        return statuses
+
+    assert list(asyncio.run(ask()).items()) == [("/free", 200), ("/one too many", 429)]
+
+
+def test_what_is_cut_off_is_told_so_once() -> None:
+    async def ask() -> dict[str, int]:
+        statuses: dict[str, int] = {}
+        calls = [
+            asyncio.create_task(answered(Ending(work), path, statuses))
+            for path in ("/slow", "/begun")
+        ]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls)
+        return statuses
+
+    assert asyncio.run(ask()) == {"/begun": 200, "/slow": 503}

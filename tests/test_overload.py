@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
+import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +20,11 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rag.archive import Archive
+from rag.errors import EXIT_FAILED
+from rag.problems import STOPPING
 from tests.served import JSON, QUESTION, running
 
 ASK = json.dumps({"question": QUESTION}).encode()
@@ -231,6 +238,60 @@ def test_adding_ends_with_what_was_published(tmp_path: Path) -> None:
         assert archive.check() == []
     assert sorted(json.loads(body)["stored"]) == held
     assert 0 < len(held) < len(articles)
+
+
+@pytest.mark.parametrize(
+    ("signal_", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, EXIT_FAILED)]
+)
+def test_what_takes_too_long_is_cut_off_at_the_end(
+    signal_: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    article = json.dumps({"id": "a", "text": "A ship came."}).encode()
+    with (
+        ready(tmp_path, takes_s=10 * WAIT_S, shutdown_timeout_s=1) as (process, port),
+        closing(sent(port, request() + ASK[:5])) as slow,
+        ThreadPoolExecutor() as threads,
+    ):
+        adding = threads.submit(call, port, "POST", "/articles", article)
+        asked = threads.submit(ask, port)
+        until(lambda: metric(port, "rag_questions_answering") == 1)
+        process.send_signal(signal_)
+        _, err = process.communicate(timeout=WAIT_S)
+        for status, headers, body in (adding.result(), asked.result()):
+            assert (status, bool(headers["retry-after"])) == (503, True)
+            assert json.loads(body)["detail"] == STOPPING
+        assert slow.recv(100).startswith(b"HTTP/1.1 503")
+    assert process.returncode == code
+    assert "Traceback" not in err
+    with closing(Archive(tmp_path / "index")) as archive:
+        assert archive.check() == []
+        assert archive.manifest() == {}
+
+
+def test_a_long_question_may_stand_in_the_address(tmp_path: Path) -> None:
+    address = f"/ask?q={urllib.parse.quote('🦠' * 8000)}"
+    head = f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with ready(tmp_path) as (_, port), closing(sent(port, head[:-10])) as connection:
+        for _ in range(3):
+            assert call(port, "GET", "/health/live")[0] == 200  # so that the end comes apart
+        connection.sendall(head[-10:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_is_kept_for_as_long_as_it_may(tmp_path: Path) -> None:
+    live = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    settings = {"keep_alive_s": 1, "body_timeout_s": 4}
+    with (
+        ready(tmp_path, **settings) as (_, port),
+        closing(sent(port, b"")) as silent,
+        closing(sent(port, live)) as kept,
+    ):
+        response = http.client.HTTPResponse(kept)
+        response.begin()
+        assert response.read() == b'{"status":"live"}'
+        first, _, _ = select.select([silent, kept], [], [], WAIT_S)
+        assert first == [kept]
+        assert kept.recv(1000) == b""
 
 
 def test_it_ends_though_a_client_keeps_its_connection(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -86,6 +87,25 @@ def test_many_early_questions_leave_room_for_other_calls(tmp_path: Path) -> None
         assert not any(question.done() for question in early)
         encoder.go.set()
         assert {question.result(30).status_code for question in early} == {200}
+
+
+def test_a_model_that_loads_for_too_long_is_not_waited_for(tmp_path: Path) -> None:
+    encoder = _Slow()
+    with server(tmp_path / "index", encoder=encoder, load_timeout_s=0.05) as client:
+        asked = {"question": QUESTION}
+        for address, body in (("/ask", asked), ("/search", asked), ("/articles", ARTICLES)):
+            response = client.post(address, json=body)
+            found = problem(response, 503)
+            assert found["type"].endswith(NotReady.__name__)
+            assert "RAG_LOAD_TIMEOUT_S" in found["detail"]
+            assert response.headers["retry-after"]
+        page = client.get("/", params={"q": QUESTION})
+        assert (page.status_code, bool(page.headers["retry-after"])) == (503, True)
+        encoder.go.set()
+        until = time.monotonic() + PATIENCE_S
+        while client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < until
+        assert client.post("/ask", json=asked).status_code == 200
 
 
 def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
@@ -235,24 +255,33 @@ def test_however_many_add_others_are_answered(tmp_path: Path) -> None:
     encoder = Waiting()
     with (
         server(tmp_path / "index", encoder=encoder) as client,
-        ThreadPoolExecutor(80) as threads,
+        ThreadPoolExecutor(160) as threads,
     ):
         adding = [
             threads.submit(client.post, "/articles", json={"id": f"n{n}", "text": f"Storm {n}."})
-            for n in range(70)
+            for n in range(150)
         ]
-        inside = client.app.state.service._changing  # type: ignore[attr-defined]
-        until = time.monotonic() + 60
-        while inside.statistics().tasks_waiting < 60:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until = time.monotonic() + 30
         try:
+            while sum(each.done() for each in adding) < 150 - 64:  # of 128 requests at once half
+                assert time.monotonic() < until
+                time.sleep(0.01)
             for address in ("/health/ready", "/articles", "/metrics", "/ask?q=storm", "/"):
                 asked = threads.submit(client.get, address)
                 assert asked.result(60).status_code == 200, address
         finally:
             encoder.go.set()
-        assert {each.result(60).status_code for each in adding} == {200}
+        statuses = Counter(each.result(60).status_code for each in adding)
+        assert statuses == {200: 64, 429: 150 - 64}
+
+
+def test_nothing_is_encoded_for_articles_whose_turn_comes_at_the_end(tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    with server(tmp_path / "index", encoder=encoder) as client:
+        client.app.state.service.begin_to_end()  # type: ignore[attr-defined]
+        found = problem(client.post("/articles", json=ARTICLES), 503)
+        assert found["stored"] == []
+        assert encoder.passages_encoded == 0
 
 
 def test_a_budgets_encoding_must_be_at_hand(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +45,9 @@ REQUEST_ID = "X-Request-ID"
 REFUSED_AFTER_S = 0.5
 """How long a request waits for its 429. At once, clients that came again at once took the time of
 those that were answered: 250 of them left 22 answers a second of 70."""
+
+PART_BYTES = 65_536
+"""Of a body that is sent in one go: as much as asyncio keeps for a client before it says so."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s\[\]:/?#@\\]+?)\.?(?::(\d{1,5}))?", re.IGNORECASE)
@@ -159,8 +162,9 @@ class Ending:
 
 
 class Envelope:
-    """Sends the headers that every response has, answers HEAD as GET without the body, and turns
-    an error nobody expected into a 500 that tells nothing of the inside."""
+    """Sends the headers that every response has and long bodies in parts, answers HEAD as GET
+    without the body, and turns an error nobody expected into a 500 that tells nothing of the
+    inside."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -182,7 +186,8 @@ class Envelope:
                     headers.setdefault(name, value)
             elif head:
                 message = {**message, "body": b""}
-            await send(message)
+            for part in _parts(message):
+                await send(part)
 
         try:
             await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)
@@ -192,6 +197,16 @@ class Envelope:
                 raise ConnectionAbortedError("a response was broken off") from None
             response = status_response(500, "the server made a mistake; its log says where")
             await response(scope, receive, enveloped)
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """A message as several of at most `PART_BYTES` of a body. The server waits for a client before
+    each; a body that comes whole it keeps for the client, however long that takes to take it."""
+    body = memoryview(message.get("body", b""))
+    while len(body) > PART_BYTES:
+        yield {**message, "body": bytes(body[:PART_BYTES]), "more_body": True}
+        body = body[PART_BYTES:]
+    yield {**message, "body": bytes(body)} if body else message
 
 
 class Identified:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import socket
@@ -56,6 +57,14 @@ SECURITY_SCHEMES = {
 
 DESCRIPTION = """Search and question answering over an archive of articles. Every quote can be
 checked: `/articles/{id}/text` from `start` to `end`, in code points, is the quote."""
+
+
+LARGE_BYTES = 8 * 1024 * 1024
+"""Of memory that is given back as soon as it is free. Left to itself glibc raises that to 32 MiB:
+400 clients that were sent a text of 10 MB left 4.4 GB with the server, where 0.4 were in use."""
+
+MALLOPT = {-3: LARGE_BYTES, -1: 8 * LARGE_BYTES}
+"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of <malloc.h>; to set one stops glibc from moving both."""
 
 
 class _Described(FastAPI):
@@ -140,6 +149,7 @@ def serve(
     """
     app = create_app(settings, encoder=encoder)
     listener = _listen(settings.host, settings.port)
+    _give_back_large_memory()
     configure(settings.log)
     config = uvicorn.Config(
         app,
@@ -182,6 +192,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.start()
     yield
     service.stop()
+
+
+def _give_back_large_memory() -> None:
+    with suppress(OSError, AttributeError):  # as where there is no glibc
+        libc = ctypes.CDLL(None)
+        for parameter, value in MALLOPT.items():
+            libc.mallopt(parameter, value)
 
 
 def _keys(settings: Settings) -> tuple[KeyFile, bool]:

@@ -173,6 +173,24 @@ def test_who_does_not_take_the_response_is_cut_off(tmp_path: Path) -> None:
         assert 0 < taken.count(b"HTTP/1.1 200") < 500
 
 
+def test_a_long_text_that_nobody_takes_is_being_worked_on_until_it_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    """Else its connection would keep all of it, and any number of clients could ask for more."""
+    settings = {"max_requests_at_once": 3, "body_timeout_s": 3}
+    with ready(tmp_path, **settings) as (_, port), ExitStack() as stack:
+        text = "A long day was long. " * 250_000
+        body = json.dumps({"id": "long", "text": text}).encode()
+        assert call(port, "POST", "/articles", body)[0] == 200
+        for _ in range(3):
+            connection = stack.enter_context(closing(socket.socket()))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(b"GET /articles/long/text HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: ask(port)[0] == 429)
+        until(lambda: ask(port)[0] == 200)
+
+
 def test_of_too_many_connections_the_longest_silent_goes(tmp_path: Path) -> None:
     with ready(tmp_path, max_connections=10) as (_, port), ExitStack() as stack:
         silent = [stack.enter_context(sent(port, b"GET")) for _ in range(12)]

@@ -28,13 +28,14 @@ from rag.errors import (
     StorageFailed,
     UnreadableItem,
 )
-from rag.lexical import LexicalDocument, LexicalIndex
+from rag.lexical import LexicalIndex
 from rag.locks import LOCK_TIMEOUT_S, Locks
 from rag.reading import Reading
 from rag.schema import ArticleDraft, same_record
 from rag.snapshot import Fingerprint, Snapshot, State, advanced, compare, empty_state
 from rag.store import Store
 from rag.types import Encoding, Fault
+from rag.words import Words
 from rag.writing import Writing
 
 PAIRING_TIMEOUT_S = 5.0
@@ -69,9 +70,11 @@ class Archive:
         self._store = Store(self.folder / "library.db")
         self._lexical = LexicalIndex(self.folder / "lexical")
         self._locks = Locks(self.folder, lock_timeout_s)
+        self._words = Words(self.folder / "lexical", self._store)
         self._base = Base(self.folder, self._store, self._locks)
         self._refreshing = threading.Lock()
         self._state = empty_state()
+        self._was_there = False
         self._model_kept = False
 
     def stop_waiting(self) -> None:
@@ -139,8 +142,9 @@ class Archive:
         and EncodingsGone, after each of which nothing has changed, and StorageFailed, after which
         the change is not there or, if SQLite had it, is finished by whoever takes the lock next.
         """
+        self._exists()  # else a folder would be made for one that is not there any more
         with self._locks.writing():
-            self._store.create()
+            self._create()
             self._roll_forward()
             with self._store.write() as writing:
                 outcome = _store(writing, drafts, encodings, fingerprint)
@@ -198,24 +202,23 @@ class Archive:
     def recover(self) -> None:
         """Finish what was left unfinished and rebuild derived files that cannot be used."""
         with self._locks.writing():
-            self._store.create()
+            self._create()
             self._roll_forward()
         self._base.mend()
 
     def rebuild(self) -> int:
         """Make all derived files anew from the store, encoding nothing; the generation.
 
-        Running readers take them up too, though the generation stays what it was. A damaged copy of
-        the model goes: whoever adds articles next puts another in its place.
+        Running readers take them up too, though the generation stays what it was; a library that
+        has lost changes goes on without them, at a generation that nobody has seen. A damaged copy
+        of the model goes: whoever adds articles next puts another in its place.
         """
         if not self._exists():
             return 0
         with self._locks.writing():
-            self._roll_forward()
+            generation = self._settled()
+            self._words.make_anew(generation)
             with self._store.read() as reading:
-                generation = reading.generation
-                documents = _documents(reading, 0, generation)
-                self._writer_lexical().rebuild(reading.archive(), generation, documents)
                 encoder = reading.manifest().get("encoder", "")
             if exported.fault(self.folder / exported.IN_INDEX, encoder):
                 shutil.rmtree(self.folder / exported.IN_INDEX, ignore_errors=True)
@@ -229,6 +232,11 @@ class Archive:
         """Write all that is published to a file that is not there yet; see `backup.write`."""
         if not self._exists():
             raise UnreadableItem(str(self.folder), "there is no library.db in it to back up")
+        if self.folder.resolve() in file.resolve().parents:
+            raise InvalidRequest(
+                "FILE", f"{file} is in the archive's own folder; name one elsewhere"
+            )
+        self._words.require_nothing_lost()
         return backup.write(self._store, file)
 
     def restore(self, file: Path, *, replace: bool = False) -> None:
@@ -255,19 +263,24 @@ class Archive:
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.
 
-        What it found is kept for `last_check`; in a sound archive recall is measured too.
+        What it found is kept for `last_check`; in a sound archive recall is measured too. Raises
+        ArchiveBusy if it cannot be told because others write for too long.
         """
         at, of, generation, recall = checked.now(), "", 0, None
         faults = soundness.key_faults(self.folder)
         try:
             if not self._exists():
-                return faults + soundness.remains(self.folder)
+                return faults
+            self._finish_reindexing()
             with self._store.read() as reading:
                 of, generation = reading.derived_from(), reading.generation
-                faults.extend(soundness.faults(self.folder, reading, report))
-                if not faults:
+                faults.extend(soundness.truth_faults(reading, report))
+                derived = soundness.derived_faults(self.folder, reading, report)
+                if not (faults or derived):
                     report("recall")
                     recall = soundness.recall(self.folder, reading)
+            faults.extend(self._still_there(derived))
+            self._words.require_nothing_lost()
         except ArchiveDamaged as error:
             faults.append(Fault("library.db", error.fault))
         if recall is not None and recall.recall_at_10 < soundness.RECALL_LEAST:
@@ -304,12 +317,46 @@ class Archive:
         return {part: sum(map(_size, self.folder.glob(each))) for part, each in parts.items()}
 
     def _exists(self) -> bool:
-        """Whether there is a database, of today's format after this call."""
-        if not self._store.exists():
+        """Whether there is a database, of today's format after this call. Raises as
+        `_require_nothing_was_there`."""
+        if self._store.is_empty():
+            self._require_nothing_was_there()
             return False
-        if not self._store.current():
+        self._was_there = True
+        if not self._store.is_current():
             self._mend("library.db is of an older format")
         return True
+
+    def _require_nothing_was_there(self) -> None:
+        """Raise StorageFailed if there was a database since this object is, which another must not
+        take the place of (its disk may come back), and ArchiveDamaged if its derived files are
+        there without it."""
+        if self._was_there:
+            problem = "library.db is not there any more; put it back, or restore a backup"
+            raise StorageFailed(str(self.folder), problem)
+        problem = soundness.lost(self.folder)
+        if problem:
+            raise self._store.damaged(problem)
+
+    def _finish_reindexing(self) -> None:
+        """Finish the lexical index that a killed writer was making anew, where that can be done."""
+        with self._store.read() as reading:
+            unfinished = reading.is_reindexing()
+        if unfinished:
+            with suppress(StorageFailed):
+                self.recover()
+
+    def _still_there(self, found: list[Fault]) -> list[Fault]:
+        """Which faults of derived files are there too while nobody writes to them."""
+        if found:
+            with (
+                suppress(StorageFailed),  # where nobody can write
+                self._locks.writing_base(),
+                self._locks.writing(),
+                self._store.read() as reading,
+            ):
+                return soundness.derived_faults(self.folder, reading)
+        return found
 
     def _mend(self, problem: str) -> None:
         """`recover`; the StorageFailed that it raises says what the problem still is."""
@@ -326,6 +373,7 @@ class Archive:
         if (state.library, state.generation) == wanted and state.whole():
             return state
         if wanted[1] == 0:
+            self._words.require_nothing_lost()
             return empty_state(library)
         with self._refreshing:
             state = self._state
@@ -349,14 +397,31 @@ class Archive:
         seen = 0
         if self._store.exists():
             with suppress(ArchiveDamaged), self._store.read() as reading:
-                seen = reading.unpublished() or reading.generation
-        with suppress(ValueError):
-            seen = max(seen, self._writer_lexical().searcher().generation)
-        return seen
+                seen = reading.committed()
+        return max(seen, self._words.seen())
 
-    def _writer_lexical(self) -> LexicalIndex:
-        """The lexical index for writing, apart from the one that other threads are reading."""
-        return LexicalIndex(self.folder / "lexical")
+    def _create(self) -> None:
+        """Have a database of today's format. Raises as `_require_nothing_was_there`."""
+        if self._store.is_empty():
+            self._require_nothing_was_there()
+        self._store.create()
+
+    def _settled(self) -> int:
+        """Publish a change that was committed and left, whatever state derived files are in, and
+        give up what only these have; the generation."""
+        with self._store.read() as reading:
+            unpublished = reading.unpublished()
+        if unpublished:
+            with self._store.write() as writing:
+                writing.publish(unpublished)
+        with suppress(ArchiveDamaged):
+            self._words.require_nothing_lost()
+            with self._store.read() as reading:
+                return reading.generation
+        generation = self._seen() + 1
+        with self._store.write() as writing:
+            writing.set_manifest({"committed": str(generation), "published": str(generation)})
+        return generation
 
     def _roll_forward(self) -> None:
         """Publish a change that was committed and left, and bring the lexical index up."""
@@ -365,29 +430,15 @@ class Archive:
         if unpublished is not None:
             self._finish(unpublished)
         elif published:
-            self._commit_lexical(published)
+            self._words.bring_to(published)
+        else:
+            self._words.require_nothing_lost()
 
     def _finish(self, generation: int) -> None:
         """Steps 2 and 3 for a change that SQLite holds as `generation`."""
-        self._commit_lexical(generation)
+        self._words.bring_to(generation)
         with self._store.write() as writing:
             writing.publish(generation)
-
-    def _commit_lexical(self, generation: int) -> None:
-        """Bring the lexical index to `generation` from wherever it is."""
-        lexical = self._writer_lexical()
-        with self._store.read() as reading:
-            archive = reading.archive()
-            try:
-                searcher = lexical.searcher()
-                at = searcher.generation if searcher.archive == archive else generation + 1
-            except ValueError:
-                at = generation + 1
-            if at > generation:
-                lexical.rebuild(archive, generation, _documents(reading, 0, generation))
-            elif at < generation:
-                died = reading.died(at, generation).tolist()
-                lexical.commit(archive, generation, _documents(reading, at, generation), died)
 
 
 def _store(
@@ -426,13 +477,6 @@ def _store(
             entries |= {**fingerprint.values, **names}
         writing.set_manifest(entries)
     return Outcome(tuple(added), tuple(updated), tuple(unchanged), (), generation)
-
-
-def _documents(reading: Reading, after: int, generation: int) -> Iterator[LexicalDocument]:
-    """What the lexical index holds of the passages born over `after` and alive at `generation`."""
-    for row in reading.lexical_rows(after, generation):
-        words = f"{row.title}\n{row.text}"
-        yield LexicalDocument(row.passage, row.article, row.source, row.first, row.last, words)
 
 
 def _size(file: Path) -> int:

@@ -101,6 +101,7 @@ def put(copy: Store, store: Store, seen: int) -> None:
         generation = str(max(seen, unpublished or writing.generation) + 1)
         entries = {"archive": uuid.uuid4().hex, "dense_base": ""}
         writing.set_manifest({**entries, "committed": generation, "published": generation})
+        writing.set_reindexing(True)
     if store.exists():
         try:
             copy.copy(store)

@@ -17,10 +17,6 @@ from rag.store import Store
 from rag.types import Floats, Numbers
 from rag.vectors import FaissBase, base_is_due, write_base
 
-BASE_TIMEOUT_S = 600.0
-"""How long whoever cannot do without a base waits for another to write it: a million passages take
-about a minute."""
-
 VECTORS_AT_ONCE = 20_000
 """Passages whose vectors are read in one go while the base is written."""
 
@@ -52,13 +48,13 @@ class Base:
         """Write it anew if it cannot be opened."""
         if self._opens():
             return
-        with self._locks.writing_base(BASE_TIMEOUT_S):
+        with self._locks.writing_base():
             if not self._opens():  # nobody else has mended it meanwhile
                 self._write()
 
     def write(self) -> None:
         """Write it for the published generation."""
-        with self._locks.writing_base(BASE_TIMEOUT_S):
+        with self._locks.writing_base():
             self._write()
 
     def _opens(self) -> bool:

@@ -38,5 +38,5 @@ if __name__ == "__main__":
     with closing(Archive(sys.argv[2])) as archive:
         try:
             sys.exit(CHORES[sys.argv[1]](archive) or 0)
-        except StorageFailed as error:
+        except (StorageFailed, ArchiveBusy) as error:
             sys.exit(str(error))

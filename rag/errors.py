@@ -51,11 +51,12 @@ class ArchiveBusy(RagError):
 
     title = "The archive is being written"
 
-    def __init__(self, folder: str, holder: str, waited_s: float) -> None:
+    def __init__(self, folder: str, lock: str, holder: str, waited_s: float) -> None:
         self.holder = holder
         self.waited_s = waited_s
         super().__init__(
-            f"waited {waited_s:g} s for the write lock of {folder}; {holder}. Try again later"
+            f"waited {waited_s:g} s for the {lock} lock of {folder}; it is held by {holder}. "
+            "Try again later"
         )
 
 

@@ -123,7 +123,7 @@ class KeyFile:
                 yield self.keys() or ()
         except Timeout:
             holder = "another process is changing its keys"
-            raise ArchiveBusy(str(folder), holder, LOCK_TIMEOUT_S) from None
+            raise ArchiveBusy(str(folder), "keys", holder, LOCK_TIMEOUT_S) from None
         except OSError as error:
             raise StorageFailed(str(folder), error.strerror or str(error)) from error
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -21,49 +20,26 @@ LOCK_TIMEOUT_S = 30.0
 
 
 class Locks:
-    """The locks of one folder, which other processes take too. What goes wrong on the disk while
-    one is held is raised as StorageFailed."""
+    """The locks of one folder, which other processes take too. Who waits for one longer than it may
+    is told who has it: ArchiveBusy. What goes wrong on the disk while one is held is raised as
+    StorageFailed."""
 
     def __init__(self, folder: Path, timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self._folder = folder
         self._timeout_s = timeout_s
-        self._holder = folder / "write.holder"
         self._ending = threading.Event()
 
     def stop_waiting(self) -> None:
         """From now on whoever finds a lock held, or waits for it, gives up at once: ArchiveBusy."""
         self._ending.set()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the write lock, by which who waits for it is told who has it. Raises ArchiveBusy."""
-        with self._named():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            began = time.monotonic()
-            try:
-                lock = self._acquired("write.lock", self._timeout_s)
-            except Timeout:
-                waited_s = min(round(time.monotonic() - began, 1), self._timeout_s)
-                who = _read_holder(self._holder)
-                raise ArchiveBusy(str(self._folder), who, waited_s) from None
-            with lock:
-                try:
-                    self._holder.write_text(_this_process())
-                    yield
-                finally:
-                    self._holder.unlink(missing_ok=True)
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the write lock."""
+        return self._held("write", self._timeout_s)
 
-    @contextmanager
-    def writing_base(self, timeout_s: float) -> Iterator[None]:
-        """Hold the base's lock; never entered by one who holds the other. Raises ArchiveBusy."""
-        with self._named():
-            try:
-                lock = self._acquired("base.lock", timeout_s)
-            except Timeout:
-                who = "it is held by another who writes the dense base"
-                raise ArchiveBusy(str(self._folder), who, timeout_s) from None
-            with lock:
-                yield
+    def writing_base(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        """Hold the base's lock; never entered by one who holds the other."""
+        return self._held("base", self._timeout_s if timeout_s is None else timeout_s)
 
     def somebody_writes(self) -> bool:
         """Whether the write lock is held, or cannot be looked at."""
@@ -73,15 +49,24 @@ class Locks:
         except (Timeout, OSError):
             return True
 
-    def _acquired(self, name: str, timeout_s: float) -> AbstractContextManager[Any]:
-        """The lock, held. Raises Timeout and OSError."""
-        lock = FileLock(self._folder / name)
-        return lock.acquire(timeout=timeout_s, cancel_check=self._ending.is_set)
-
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _held(self, name: str, timeout_s: float) -> Iterator[None]:
+        holder = self._folder / f"{name}.holder"
         try:
-            yield
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._folder / f"{name}.lock")
+            began = time.monotonic()
+            try:
+                held = lock.acquire(timeout=timeout_s, cancel_check=self._ending.is_set)
+            except Timeout:
+                waited_s = min(round(time.monotonic() - began, 1), timeout_s)
+                raise ArchiveBusy(str(self._folder), name, _read_holder(holder), waited_s) from None
+            with held:
+                try:
+                    holder.write_text(_this_process())
+                    yield
+                finally:
+                    holder.unlink(missing_ok=True)
         except OSError as error:
             raise StorageFailed(str(self._folder), error.strerror or str(error)) from error
 
@@ -93,6 +78,6 @@ def _this_process() -> str:
 
 def _read_holder(file: Path) -> str:
     try:
-        return f"it is held by {file.read_text()}"
+        return file.read_text()
     except OSError:
-        return "its holder is not known"
+        return "somebody who is not known"

@@ -51,8 +51,16 @@ class Reading:
 
     def unpublished(self) -> int | None:
         """The generation of a change that was committed and not published, if there is one."""
-        committed = self._count("committed")
+        committed = self.committed()
         return committed if committed > self.generation else None
+
+    def committed(self) -> int:
+        """The greatest generation that was committed, published or not."""
+        return self._count("committed")
+
+    def is_reindexing(self) -> bool:
+        """Whether the lexical index is being made anew, or was when its writer was killed."""
+        return self._entry("reindexing") == "yes"
 
     def archive(self) -> str:
         """The archive's own random name, which tells it from another that takes its folder."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -35,29 +33,30 @@ def key_faults(folder: Path) -> list[Fault]:
     return []
 
 
-def remains(folder: Path) -> list[Fault]:
-    """Faults of a folder without a database: derived files that have lost their truth."""
+def lost(folder: Path) -> str:
+    """The fault of a folder whose database is missing or empty; "" where there was none ever."""
     derived = [*folder.glob("dense.*"), *folder.glob("lexical/meta.json")]
-    if not derived:
-        return []
-    return [Fault("library.db", f"is missing, while {derived[0].name} is there")]
+    how = "empty" if (folder / "library.db").exists() else "missing"
+    return f"library.db is {how}, while {derived[0].name} is there" if derived else ""
 
 
-def faults(folder: Path, reading: Reading, report: Callable[[str], None]) -> Iterator[Fault]:
-    """Every fault; `report` is told which part is being looked at."""
+def truth_faults(reading: Reading, report: Callable[[str], None]) -> list[Fault]:
+    """Every fault of the database; `report` is told which part is being looked at."""
     report("library.db")
-    truth = [Fault("library.db", problem) for problem in reading.faults()]
-    yield from truth
+    return [Fault("library.db", problem) for problem in reading.faults()]
+
+
+def derived_faults(
+    folder: Path, reading: Reading, report: Callable[[str], None] = lambda _: None
+) -> list[Fault]:
+    """Every fault of what is made from the database, and of the model."""
     if not reading.generation:
-        return
-    report("lexical")
-    yield from (Fault("lexical", problem) for problem in _lexical_faults(folder, reading))
-    report("dense")
-    yield from (Fault("dense", problem) for problem in _dense_faults(folder, reading))
-    report("model")
-    if (folder / IN_INDEX).exists():
-        problem = fault(folder / IN_INDEX, reading.manifest().get("encoder", ""))
-        yield from [Fault("model", problem)] if problem else []
+        return []
+    found: list[Fault] = []
+    for part, looked in PARTS.items():
+        report(part)
+        found.extend(Fault(part, problem) for problem in looked(folder, reading))
+    return found
 
 
 def recall(folder: Path, reading: Reading) -> Recall | None:
@@ -85,14 +84,15 @@ def known_recall(
 
 
 def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
+    index = LexicalIndex(folder / "lexical")
     try:
-        searcher = LexicalIndex(folder / "lexical").searcher()
-        changed = list(_changed_files(folder / "lexical"))
-    except ValueError as error:
+        searcher = index.searcher()
+        damaged = index.damaged()
+    except (OSError, ValueError) as error:
         yield str(error)
         return
-    yield from (f"{name} has changed since it was written" for name in changed)
-    if changed:
+    yield from damaged
+    if damaged:
         return
     if searcher.archive != reading.archive():
         yield "it belongs to another library.db"
@@ -102,30 +102,6 @@ def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
         numbers, _ = reading.passage_columns(0)
         if not np.array_equal(searcher.passage_numbers(), numbers):
             yield "it does not hold just the living passages"
-
-
-def _changed_files(folder: Path) -> Iterator[str]:
-    """Names of the newest commit's files that are not as they were written."""
-    for segment in json.loads((folder / "meta.json").read_bytes())["segments"]:
-        name = segment["segment_id"].replace("-", "")
-        deletes = f"{name}.{(segment.get('deletes') or {}).get('opstamp')}.del"
-        for file in sorted(folder.glob(f"{name}.*")):
-            if (file.suffix != ".del" or file.name == deletes) and not _as_written(file):
-                yield file.name
-
-
-def _as_written(file: Path) -> bool:
-    """Whether a file has the checksum that tantivy put into its footer: JSON, whose length stands
-    in the four bytes after it, before the last four."""
-    try:
-        data = np.memmap(file, mode="r").data
-        end = len(data) - 8
-        start = end - int.from_bytes(data[end : end + 4], "little")
-        return bool(zlib.crc32(data[:start]) == json.loads(bytes(data[start:end]))["crc"])
-    except FileNotFoundError:
-        return True  # a writer has merged it into another meanwhile
-    except (ValueError, LookupError, TypeError):
-        return False
 
 
 def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
@@ -151,3 +127,12 @@ def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
             yield f"{record.file} holds other vectors than library.db"
             return
         after = int(numbers[-1])
+
+
+def _model_faults(folder: Path, reading: Reading) -> Iterator[str]:
+    if (folder / IN_INDEX).exists():
+        problem = fault(folder / IN_INDEX, reading.manifest().get("encoder", ""))
+        yield from [problem] if problem else []
+
+
+PARTS = {"lexical": _lexical_faults, "dense": _dense_faults, "model": _model_faults}

@@ -38,6 +38,12 @@ SQLITE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 """The second: a flipped bit in the schema gets into SQLite's message, which is then no UTF-8."""
 
 
+DISK_ERRORS = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
+
+ROOM_LEAST = 1 << 20
+"""Bytes free on a disk that is not full."""
+
+
 class _State(NamedTuple):
     """What a connection is good for as long as it stays the same.
 
@@ -74,13 +80,21 @@ class Store:
             return None
         return stat.st_dev, stat.st_ino
 
-    def current(self) -> bool:
+    def is_empty(self) -> bool:
+        """Whether there is no database, or one without a table yet."""
+        if not self.exists():
+            return True
+        with self._connection() as connection:
+            return _format(connection) == 0
+
+    def is_current(self) -> bool:
         """Whether the database has today's format."""
         with self._connection() as connection:
             return _format(connection) == FORMAT
 
     def create(self) -> None:
         """Create the database or bring it to today's format; nothing happens if it is."""
+        self._touch()
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             for step in range(_format(connection), FORMAT):
@@ -118,6 +132,7 @@ class Store:
 
         Whoever reads or writes this one does not wait, nor does a reader of `target`.
         """
+        target._touch()
         with self._connection() as source, target._connection() as copy:
             source.backup(copy)
 
@@ -136,7 +151,7 @@ class Store:
         raises StorageFailed.
         """
         self.close()
-        other.close()
+        other.be_one_file()
         if self.exists():
             if _is_open(self._file):
                 problem = "library.db is damaged, and another process has it open (a server?)"
@@ -151,6 +166,11 @@ class Store:
         other._file.replace(self._file)
         sync(self._file.parent)
 
+    def damaged(self, fault: str) -> ArchiveDamaged:
+        """The error that says so, to be raised."""
+        self.damaged_at = datetime.now(UTC)
+        return ArchiveDamaged(self.name, fault)
+
     def close(self) -> None:
         """Close the idle connections."""
         while True:
@@ -158,6 +178,12 @@ class Store:
                 self._idle.get_nowait()[1].close()
             except queue.Empty:
                 return
+
+    def _touch(self) -> None:
+        try:
+            self._file.touch()
+        except OSError as error:
+            raise StorageFailed(self.name, error.strerror or str(error)) from error
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -180,10 +206,21 @@ class Store:
             try:
                 opened, connection = self._idle.get_nowait()
             except queue.Empty:
-                return state, self._open(unchanging=bool(state and state.version))
+                return self._opened(state)
             if opened == state:
                 return state, connection
             connection.close()
+
+    def _opened(self, state: _State | None) -> tuple[_State | None, sqlite3.Connection]:
+        """A new connection, and what it is opened as."""
+        try:
+            return state, self._open(unchanging=bool(state and state.version))
+        except StorageFailed as error:
+            # On a full disk SQLite cannot make the files either that it needs beside it.
+            version, code = self._version(), getattr(error.__cause__, "sqlite_errorcode", 0)
+            if code & 0xFF not in DISK_ERRORS or version is None or self._has_log():
+                raise
+            return _State(version[:2], version), self._open(unchanging=True)
 
     def _state(self) -> _State | None:
         """What the file in place is opened as; None if there is none."""
@@ -215,8 +252,8 @@ class Store:
             raise StorageFailed(self.name, "library.db was changed while it was read; ask again")
 
     def _open(self, *, unchanging: bool) -> sqlite3.Connection:
-        # sqlite.org/uri.html: "immutable"
-        uri = self._file.absolute().as_uri() + "?immutable=1" * unchanging
+        # sqlite.org/uri.html; one that is not there is not to be made
+        uri = self._file.absolute().as_uri() + ("?immutable=1" if unchanging else "?mode=rw")
         try:
             connection = sqlite3.connect(
                 uri,
@@ -250,9 +287,10 @@ class Store:
             reason = f"library.db: {error}"
             if code == sqlite3.SQLITE_CANTOPEN and self._has_log():
                 reason += "; library.db-wal has changes that can be read where it can be written"
+            if code & 0xFF in DISK_ERRORS and _is_full(self._file.parent):
+                reason += " (the disk is full)"
             return StorageFailed(self.name, reason)
-        self.damaged_at = datetime.now(UTC)
-        return ArchiveDamaged(self.name, f"library.db: {error}")
+        return self.damaged(f"library.db: {error}")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
@@ -263,6 +301,13 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 def _format(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < ROOM_LEAST
+    except OSError:
+        return False
 
 
 def _is_open(file: Path) -> bool:

@@ -33,6 +33,10 @@ class Writing(Reading):
             [*values.items(), ("checksum", checksum)],
         )
 
+    def set_reindexing(self, reindexing: bool) -> None:
+        """Say whether the lexical index is being made anew, which it is not fit for use until."""
+        self.set_manifest({"reindexing": "yes" if reindexing else ""})
+
     def add_encodings(self, encodings: Mapping[bytes, Encoding]) -> None:
         """Store encodings by their keys; one that is there stays as it is."""
         rows, parts = [], []

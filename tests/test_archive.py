@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import faiss
 import pytest
+import tantivy
 
 import rag.archive as archive_module
 import rag.base as base_module
@@ -38,7 +39,7 @@ from rag.errors import (
 )
 from rag.exported import opened
 from rag.ingest import fingerprint, ingest
-from rag.lexical import LexicalIndex
+from rag.lexical import PANIC, LexicalIndex
 from rag.project import RANDOM
 from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
 from rag.types import Article, Encoding, Span
@@ -574,6 +575,20 @@ def empty(folder: Path) -> None:
         file.unlink()
 
 
+def make_it_panic(folder: Path) -> None:
+    """Flip a bit on which tantivy panics when it opens the index."""
+    file = the(folder, "lexical/*.fast")
+    for at in range(file.stat().st_size):
+        flip(file, at)
+        try:
+            tantivy.Index.open(str(folder / "lexical")).searcher()
+        except BaseException as error:
+            if type(error).__name__ == PANIC:
+                return
+        flip(file, at)
+    raise AssertionError("no flipped bit makes it panic")
+
+
 TORN: dict[str, Callable[[Path], None]] = {
     "lexical: no folder": lambda folder: shutil.rmtree(folder / "lexical"),
     "lexical: a file": put_a_file,
@@ -582,6 +597,7 @@ TORN: dict[str, Callable[[Path], None]] = {
     "lexical: cut meta": lambda folder: cut(folder / "lexical" / "meta.json", 80),
     "lexical: no terms": lambda folder: the(folder, "lexical/*.term").unlink(),
     "lexical: cut postings": lambda folder: cut(the(folder, "lexical/*.idx"), 40),
+    "lexical: a panic": make_it_panic,
     "lexical: cut numbers": lambda folder: cut(the(folder, "lexical/*.fast"), 0),
     "dense: no file": lambda folder: the(folder, "dense.*").unlink(),
     "dense: cut": lambda folder: cut(the(folder, "dense.*"), 1000),
@@ -720,6 +736,7 @@ def test_a_base_of_another_file_than_the_one_in_place_is_thrown_away(
             file.unlink()
         backup.replace(full.folder / "library.db")
     assert base_file(full.folder) == before
+    full.rebuild()  # without the articles that the other file lacks
     assert_holds(full.folder, STORIES)
 
 
@@ -936,6 +953,16 @@ def test_a_second_writer_waits_so_long_and_then_names_the_first(full: Archive) -
     assert not (full.folder / "write.holder").exists()
 
 
+def test_who_cannot_do_without_the_base_waits_so_long_and_names_who_writes_it(
+    full: Archive, encoder: FakeEncoder
+) -> None:
+    with closing(Archive(full.folder, lock_timeout_s=0.2)) as second, full._locks.writing_base():
+        with pytest.raises(ArchiveBusy, match=f"base lock .* process {os.getpid()} on "):
+            second.rebuild()
+        add(second, encoder, story(30))
+    assert_holds(full.folder, [*STORIES, story(30)])
+
+
 def test_nobody_waits_for_a_lock_once_it_is_to_end(full: Archive) -> None:
     with (
         AnotherWriter(full.folder, (LexicalIndex, "commit")),
@@ -1118,31 +1145,31 @@ def test_another_archives_library_in_the_place_of_one_that_is_read(
     assert_holds(full.folder, others)
 
 
-def test_a_backup_in_the_place_of_a_library_that_is_read(
-    full: Archive, encoder: FakeEncoder
+def test_a_library_of_before_is_refused_until_its_loss_is_accepted(
+    full: Archive, encoder: FakeEncoder, tmp_path: Path
 ) -> None:
     full.close()
-    backup = (full.folder / "library.db").read_bytes()
-    add(full, encoder, story(4), story(0, version=1))
-    assert len(ids(full)) == 5
-    put_library(full.folder, backup)
-    with full.snapshot() as snapshot:
-        assert_snapshot_holds(snapshot, {article.id: article for article in STORIES})
-    assert_holds(full.folder, STORIES)
-
-
-def test_a_backup_that_was_added_to_before_the_reader_looked_again(
-    full: Archive, encoder: FakeEncoder
-) -> None:
-    full.close()
-    backup = (full.folder / "library.db").read_bytes()
+    of_before = (full.folder / "library.db").read_bytes()
     with closing(Archive(full.folder)) as reader:
-        add(full, encoder, story(4))
+        assert add(full, encoder, story(4), story(0, version=1)).generation == 2
         assert len(ids(reader)) == 5
-        put_library(full.folder, backup)
-        with closing(Archive(full.folder)) as writer:
-            assert add(writer, encoder, story(5)).generation == 2
+        put_library(full.folder, of_before)
+        calls: list[Callable[[], object]] = [
+            lambda: ids(reader),
+            lambda: add(full, encoder, story(5)),
+            lambda: full.remove(["a0"]),
+            lambda: full.back_up(tmp_path / "backup.db"),
+        ]
+        for call in calls:
+            with pytest.raises(ArchiveDamaged, match="at generation 1, and its lexical index at 2"):
+                call()
+        assert not full.is_sound()
+        assert full.check()[-1].part == "library.db"
+        assert full.rebuild() == 3
+        assert full.check() == []
+        add(full, encoder, story(5))
         with reader.snapshot() as snapshot:
+            assert snapshot.generation == 4
             assert_snapshot_holds(snapshot, {each.id: each for each in [*STORIES, story(5)]})
 
 

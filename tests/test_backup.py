@@ -163,6 +163,13 @@ def test_a_file_that_is_there_is_not_overwritten(archive: Archive, file: Path) -
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["backup.db", "dense.db", "lexical/backup.db"])
+def test_there_is_no_backup_within_the_archives_own_folder(archive: Archive, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="name one elsewhere"):
+        archive.back_up(archive.folder / name)
+    assert not (archive.folder / name).exists()
+
+
 def test_there_is_no_backup_of_what_is_damaged(archive: Archive, tmp_path: Path) -> None:
     sql(archive.folder / "library.db", "UPDATE article SET text = 'x' WHERE id = 'a1'")
     with pytest.raises(ArchiveDamaged, match="the text of article a1 at revision 1 has changed"):
@@ -443,6 +450,7 @@ def test_a_restore_that_is_killed_is_done_or_not_begun(
     add(archive, FakeEncoder(), story(5))
     run_to_death(killed_while_restoring, archive.folder, file, step)
     began = step not in ("before it is copied", "when it is checked")
+    assert archive.check() == []
     assert_holds(archive.folder, STORIES if began else [*STORIES, story(5)])
     assert generation(archive) == (3 if began else 2)
     archive.restore(file, replace=True)

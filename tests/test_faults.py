@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
 from rag.archive import Archive
-from rag.errors import RagError, StorageFailed
+from rag.errors import ArchiveDamaged, RagError, StorageFailed
 from rag.types import Article
 from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
 from tests.served import running
@@ -154,6 +156,112 @@ def test_a_library_that_is_restored_under_a_server_is_answered_from(
         assert "a7" in [article for article, _ in cited(answer)]
 
 
+def post(port: int, article_id: str) -> tuple[int, Any]:
+    """Status and body of an article that is added."""
+    body = json.dumps({"id": article_id, "title": "News", "text": "Something happened."})
+    request = Request(
+        f"http://127.0.0.1:{port}/articles", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urlopen(request) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def ready(port: int) -> tuple[int, Any]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/health/ready") as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+@pytest.mark.parametrize("gone", ["the folder", "the library"])
+def test_an_archive_that_is_gone_under_a_server_is_no_empty_one(folder: Path, gone: str) -> None:
+    missing = folder if gone == "the folder" else folder / "library.db"
+    elsewhere = folder.with_name("elsewhere")
+    with running(folder) as (_, port):
+        assert ask(port, "who spoke of town7")[0] == 200
+        missing.rename(elsewhere)
+        for status, problem in (ask(port, "who spoke of town8"), post(port, "new"), ready(port)):
+            assert status == 503
+            assert "not there any more" in problem["detail"]
+        assert not missing.exists()
+        elsewhere.rename(missing)
+        assert ready(port)[0] == 200
+        assert post(port, "new")[0] == 200
+        assert ask(port, "who spoke of town7")[0] == 200
+    with closing(Archive(folder)) as archive:
+        assert archive.check() == []
+
+
+@pytest.mark.parametrize("how", ["empty", "missing"])
+def test_a_library_that_is_lost_is_not_begun_anew(folder: Path, tmp_path: Path, how: str) -> None:
+    with closing(Archive(folder)) as archive:
+        archive.back_up(tmp_path / "backup.db")
+    library = folder / "library.db"
+    library.unlink()
+    if how == "empty":
+        library.touch()
+    with closing(Archive(folder)) as archive:
+        calls: list[Callable[[], object]] = [
+            archive.manifest,
+            archive.rebuild,
+            archive.recover,
+            lambda: archive.remove(["a0"]),
+            lambda: archive.back_up(tmp_path / "another.db"),
+            lambda: add(archive, FakeEncoder(), story(99)),
+        ]
+        for call in calls:
+            with pytest.raises(ArchiveDamaged, match=f"library.db is {how}, while "):
+                call()
+        (fault,) = archive.check()
+        assert fault.part == "library.db"
+        archive.restore(tmp_path / "backup.db", replace=True)
+    assert_holds(folder, STORIES)
+
+
+def add_and_die(folder: Path) -> None:
+    """Leave all that is acknowledged in the log of the library."""
+    archive = Archive(folder)
+    for number in range(4):
+        add(archive, FakeEncoder(), story(number))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(name="logged", scope="module")
+def _logged() -> Iterator[Path]:
+    """An archive of four articles whose library is for the most part in its log."""
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        index = Path(folder) / "index"
+        child = multiprocessing.get_context("spawn").Process(target=add_and_die, args=(index,))
+        child.start()
+        child.join(PATIENCE_S)
+        assert child.exitcode == -signal.SIGKILL
+        yield index
+
+
+@pytest.mark.parametrize("step", range(60))
+def test_any_flipped_bit_of_the_log_is_named_or_does_no_harm(
+    logged: Path, tmp_path: Path, step: int
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(logged, folder)
+    log = folder / "library.db-wal"
+    data = bytearray(log.read_bytes())
+    data[len(data) * (2 * step + 1) // 120] ^= 16
+    log.write_bytes(data)
+    with closing(Archive(folder)) as archive:
+        if "library.db" in [fault.part for fault in archive.check()]:
+            with pytest.raises(ArchiveDamaged):
+                add(archive, FakeEncoder(), story(99))
+            return
+    assert_holds(folder, [story(number) for number in range(4)])
+
+
 @pytest.mark.parametrize("torn", [bytes(PAGE_BYTES), b"\xff" * PAGE_BYTES], ids=["zeros", "ones"])
 def test_any_page_of_the_library_that_is_lost_is_named_or_does_no_harm(
     folder: Path, torn: bytes
@@ -203,6 +311,31 @@ def test_a_disk_that_fills_up_keeps_all_that_was_acknowledged(small_disk: Path) 
     assert_holds(small_disk / "index", [*held, *some])
 
 
+def fill(file: Path) -> None:
+    """Leave no room on its disk."""
+    with suppress(OSError), file.open("wb", buffering=0) as stream:
+        while stream.write(bytes(PAGE_BYTES)):
+            pass
+
+
+def test_an_archive_on_a_full_disk_is_read_checked_and_backed_up(
+    folder: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    full = small_disk / "index"
+    shutil.copytree(folder, full)
+    fill(small_disk / "filler")
+    with closing(Archive(full)) as archive:
+        with archive.snapshot() as snapshot:
+            assert_snapshot_holds(snapshot, {each.id: each for each in STORIES})
+        assert archive.check() == []
+        archive.back_up(tmp_path / "backup.db")
+        with pytest.raises(StorageFailed, match="No space left"):
+            add(archive, FakeEncoder(), story(99))
+        (small_disk / "filler").unlink()
+        add(archive, FakeEncoder(), story(99))
+    assert_holds(full, [*STORIES, story(99)])
+
+
 def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(bytes(1_950_000))
@@ -221,9 +354,7 @@ def test_readers_go_on_where_there_is_no_room_to_index_the_words_of_a_change(
     with closing(Archive(folder)) as reader, closing(Archive(folder)) as writer:
         with reader.snapshot() as snapshot:
             assert snapshot.generation == 1
-        with suppress(OSError), filler.open("wb", buffering=0) as stream:
-            while stream.write(bytes(PAGE_BYTES)):
-                pass
+        fill(filler)
         with pytest.raises(StorageFailed, match="lexical"):
             add(writer, FakeEncoder(), story(99))
         with closing(Archive(folder)) as new:

@@ -419,6 +419,27 @@ def test_an_index_with_a_part_missing_cannot_be_opened_and_can_be_rebuilt(
     assert (other.searcher().generation, found(other)) == (4, [1])
 
 
+def test_a_missing_file_is_named_though_the_index_opens(
+    index: LexicalIndex, tmp_path: Path
+) -> None:
+    assert index.damaged() == []
+    (file,) = (tmp_path / "lexical").glob("*.pos")
+    file.unlink()
+    assert index.damaged() == [f"{file.name} is missing"]
+
+
+def test_a_folder_elsewhere_is_left_and_no_longer_used_when_all_is_made_anew(
+    index: LexicalIndex, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "lexical", tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    for _ in range(2):
+        index.rebuild(NAME, 4, [document(1, "storm")])
+        assert found(index) == [1]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["elsewhere", "lexical"]
+
+
 def test_a_folder_that_is_a_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "lexical").write_text("not a folder")
     index = LexicalIndex(tmp_path / "lexical")
@@ -451,8 +472,8 @@ def test_flipped_bits_are_never_more_than_an_error_of_ours(
     errors = 0
     for file in sorted(folder.glob("*.*")):
         data = file.read_bytes()
-        for at in range(0, len(data), 29):
-            replace(file, data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+        for at in range(0, len(data), 29 if file.name == "meta.json" else 3):
+            replace(file, data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
             try:
                 searcher = LexicalIndex(folder).searcher()
                 searcher.search(["storm"], 10, Scope(first=3))

@@ -120,16 +120,17 @@ def test_a_database_of_no_format_is_not_current(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "library.db").close()
     (tmp_path / "library.db").touch()
     with closing(Store(tmp_path / "library.db")) as store:
-        assert not store.current()
+        assert store.is_empty()
+        assert not store.is_current()
         store.create()
-        assert store.current()
+        assert store.is_current()
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "library.db")) as connection:
         connection.execute(f"PRAGMA user_version = {FORMAT + 3}")
     with closing(Store(tmp_path / "library.db")) as store:
-        for call in (store.create, store.current):
+        for call in (store.create, store.is_empty, store.is_current):
             with pytest.raises(FormatNotSupported, match=f"format {FORMAT + 3}"):
                 call()
 

@@ -464,6 +464,15 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "when the base is written": (base_module, "write_base", after),
     "when the manifest names the base": (Path, "unlink", instead),
 }
+REBUILDING: dict[str, tuple[Any, str, Hook]] = {
+    "before the old words go": (LexicalIndex, "_clear", instead),
+    "when the old words are gone": (LexicalIndex, "_clear", after),
+    "while tantivy is written": (lexical_module, "_document", after),
+    "when tantivy has it": (LexicalIndex, "rebuild", after),
+    "before the base": (base_module.Base, "write", instead),
+    "when the base is written": (base_module, "write_base", after),
+    "when the manifest names the base": (Path, "unlink", instead),
+}
 NOT_COMMITTED = "while SQLite is written"
 CHANGED = [story(0, version=1), *STORIES[1:], *[story(number) for number in range(4, 8)]]
 
@@ -478,6 +487,12 @@ def killed_while_removing(folder: Path, step: str) -> None:
     owner, name, hook = STEPS[step]
     setattr(owner, name, hook(getattr(owner, name)))
     Archive(folder).remove(["a0", "a3"])
+
+
+def killed_while_rebuilding(folder: Path, step: str) -> None:
+    owner, name, hook = REBUILDING[step]
+    setattr(owner, name, hook(getattr(owner, name)))
+    Archive(folder).rebuild()
 
 
 def run_to_death(task: Callable[[Path, str], None], folder: Path, step: str) -> None:
@@ -513,6 +528,17 @@ def test_a_writer_killed_while_adding(full: Archive, step: str) -> None:
     if step != NOT_COMMITTED:
         assert (report.unchanged, encoder.passages_encoded) == (len(CHANGED), 0)
     assert not list(full.folder.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("step", REBUILDING)
+def test_after_a_rebuild_was_killed_all_is_sound(full: Archive, step: str) -> None:
+    full.close()
+    run_to_death(killed_while_rebuilding, full.folder, step)
+    with closing(Archive(full.folder)) as archive:
+        assert archive.check() == []
+    assert_holds(full.folder, STORIES)
+    assert full.rebuild() == 1
+    assert_holds(full.folder, STORIES)
 
 
 @pytest.mark.parametrize(

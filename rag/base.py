@@ -6,19 +6,13 @@ own, for as long as it takes, while others read and write; only its name is set 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from rag.locks import Locks
-from rag.reading import Reading
 from rag.snapshot import base_record
 from rag.store import Store
-from rag.types import Floats, Numbers
 from rag.vectors import FaissBase, base_is_due, write_base
-
-VECTORS_AT_ONCE = 20_000
-"""Passages whose vectors are read in one go while the base is written."""
 
 
 class Base:
@@ -73,7 +67,7 @@ class Base:
         with self._store.read() as reading:
             archive = reading.archive()
             dimension = int(reading.manifest()["dimension"])
-            parts = _vector_parts(reading, dimension)
+            parts = reading.all_vectors(dimension)
             record = write_base(self._folder, reading.generation, dimension, parts)
             # Passages that died before are done with: else they would be a tail for ever.
             record = replace(record, last=reading.last_passage())
@@ -88,13 +82,3 @@ class Base:
         for file in self._folder.glob("dense.*"):
             if file.name != record.file:
                 file.unlink(missing_ok=True)
-
-
-def _vector_parts(reading: Reading, dimension: int) -> Iterator[tuple[Numbers, Floats]]:
-    after = 0
-    while True:
-        part = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
-        if not len(part[0]):
-            return
-        yield part
-        after = int(part[0][-1])

@@ -27,6 +27,9 @@ from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span, Toke
 VARIABLES_AT_ONCE = 500
 """Values in one IN (…) list."""
 
+VECTORS_AT_ONCE = 20_000
+"""Passages of a part of all vectors."""
+
 ALIVE = "born <= :g AND (died IS NULL OR died > :g)"
 """A row is seen by generation :g."""
 
@@ -176,6 +179,16 @@ class Reading:
             number=number,
         )
         return int(row.fetchone()[0])
+
+    def all_vectors(self, dimension: int) -> Iterator[tuple[Numbers, Floats]]:
+        """What `vectors` gives of all living passages, in parts."""
+        after = 0
+        while True:
+            part = self.vectors(after, dimension, limit=VECTORS_AT_ONCE)
+            if not len(part[0]):
+                return
+            yield part
+            after = int(part[0][-1])
 
     def vectors(self, after: int, dimension: int, *, limit: int = -1) -> tuple[Numbers, Floats]:
         """Numbers and vectors (float32, a row each) of the living passages over `after`.

@@ -22,7 +22,7 @@ from rag.archive import Archive
 from rag.checked import moment
 from rag.confidence import THRESHOLD
 from rag.cores import cores
-from rag.errors import ArchiveDamaged, ClientGone, NotReady, NoTurn, RagError
+from rag.errors import ArchiveDamaged, ClientGone, NotReady, NoTurn, RagError, StorageFailed
 from rag.ingest import fingerprint, passage_budget
 from rag.logs import note
 from rag.metrics import Metrics
@@ -242,7 +242,7 @@ class Service:
         try:
             generation, articles = self.counts()
             last, sound = self.archive.last_check(), self.archive.is_sound()
-        except ArchiveDamaged:
+        except (ArchiveDamaged, StorageFailed):
             self.metrics.archive_damaged()
         else:
             checked_s = moment(last.at).timestamp() if last else None
@@ -292,8 +292,8 @@ class Service:
                 self._renew_base_apart()
             else:
                 self.archive.renew_base()
-        except RagError:
-            logger.exception("the dense base cannot be renewed")
+        except RagError as error:
+            logger.error("the dense base cannot be renewed: %s", error)
 
     def _renew_base_apart(self) -> None:
         if time.monotonic() < self._renew_from:

@@ -18,8 +18,6 @@ from rag.snapshot import base_record
 from rag.types import Fault
 from rag.vectors import FaissBase, Recall, file_fault, measured_recall
 
-VECTORS_AT_ONCE = 20_000
-
 RECALL_LEAST = 0.98
 """Recall@10 under which the base is at fault. It is .999 and more as measured."""
 
@@ -35,7 +33,7 @@ def key_faults(folder: Path) -> list[Fault]:
 
 def lost(folder: Path) -> str:
     """The fault of a folder whose database is missing or empty; "" where there was none ever."""
-    derived = [*folder.glob("dense.*"), *folder.glob("lexical/meta.json")]
+    derived = [*folder.glob("dense.*.faiss"), *folder.glob("lexical/meta.json")]
     how = "empty" if (folder / "library.db").exists() else "missing"
     return f"library.db is {how}, while {derived[0].name} is there" if derived else ""
 
@@ -60,14 +58,18 @@ def derived_faults(
 
 
 def recall(folder: Path, reading: Reading) -> Recall | None:
-    """Recall@10 of unfiltered questions, measured on a sound archive; None where it is exact."""
+    """Recall@10 of unfiltered questions, measured on a sound archive; None where it is exact,
+    or another base is there by now."""
     record = base_record(reading.manifest())
     if record is None or not record.quantised:
         return None
     numbers, _ = reading.passage_columns(0)
     alive = np.zeros(max(record.last, int(numbers.max(initial=0))) + 1, dtype=np.bool_)
     alive[numbers] = True
-    return measured_recall(FaissBase(folder, record), alive)
+    try:
+        return measured_recall(FaissBase(folder, record), alive)
+    except ValueError:  # another took its place meanwhile
+        return None
 
 
 def known_recall(
@@ -113,10 +115,12 @@ def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
     if fault:
         yield fault
         return
-    base = FaissBase(folder, record)
-    dimension, after = int(manifest.get("dimension", 0)), 0
-    while True:
-        numbers, matrix = reading.vectors(after, dimension, limit=VECTORS_AT_ONCE)
+    try:
+        base = FaissBase(folder, record)
+    except ValueError as error:  # another took its place meanwhile
+        yield str(error)
+        return
+    for numbers, matrix in reading.all_vectors(int(manifest.get("dimension", 0))):
         covered = numbers <= record.last
         if not covered.any():
             return
@@ -126,7 +130,6 @@ def _dense_faults(folder: Path, reading: Reading) -> Iterator[str]:
         if not np.array_equal(base.stored(numbers[covered]), matrix[covered]):
             yield f"{record.file} holds other vectors than library.db"
             return
-        after = int(numbers[-1])
 
 
 def _model_faults(folder: Path, reading: Reading) -> Iterator[str]:

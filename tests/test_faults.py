@@ -189,6 +189,8 @@ def test_an_archive_that_is_gone_under_a_server_is_no_empty_one(folder: Path, go
         for status, problem in (ask(port, "who spoke of town8"), post(port, "new"), ready(port)):
             assert status == 503
             assert "not there any more" in problem["detail"]
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            assert b"\nrag_sound 0.0\n" in response.read()
         assert not missing.exists()
         elsewhere.rename(missing)
         assert ready(port)[0] == 200

@@ -365,6 +365,17 @@ def test_json_lines_in_utf_16(write: Write) -> None:
     assert torn[1][1].startswith("is not UTF-16 (byte 0x22 at ")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_are_counted_through_blank_ones(write: Write, encoding: str) -> None:
+    blank = "\n \r\n\t\n" * 5_000 + " " * 20_000 + "\n  "
+    content = f'{{"title": "Ü"}}\n{blank}{{"title": 1}}\n\n{blank}{{"title": "Two"}}\n{blank}'
+    assert outcomes(write("a.jsonl", content.encode(encoding))) == [
+        ("article", "Ü"),
+        (":15003", "its title must be text, not a number"),
+        ("article", "Two"),
+    ]
+
+
 def test_json_of_one_and_of_many(write: Write) -> None:
     path = write("one.json", '{"title": "One",\n "text": "First."}')
     found = article(path)
@@ -407,6 +418,56 @@ def test_a_bomb_is_not_unpacked(write: Write) -> None:
     for suffix in ("txt", "md", "json", "html"):
         assert reason(write(f"a.{suffix}.gz", bomb), limit=100_000) == wanted
     assert "longer than 1.4 MB" in outcomes(write("a.jsonl.gz", bomb), limit=100_000)[0][1]
+
+
+# What is no article
+
+STOPS = "too much of it is blank or no article; the rest of the file is not read"
+
+
+def test_a_packed_file_of_blank_lines_is_not_read_to_its_end(write: Write) -> None:
+    # 16 GB of them, packed to a thousandth; one by one they take most of an hour.
+    blank = gzip.compress(b"\n" * 160_000_000, 9) * 100
+    first, last = gzip.compress(b'{"title": "One"}\n'), gzip.compress(b'{"title": "Two"}\n')
+    found = outcomes(write("a.jsonl.gz", first + blank + last))
+    assert found == [("article", "One"), ("", STOPS)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])
+def test_a_file_of_records_that_say_nothing_is_not_read_to_its_end(
+    write: Write, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "WASTE_BYTES", 1024 * 1024)
+    lines = b"{}\n" * 500_000
+    content = b"[%s{}]" % lines.replace(b"\n", b",") if name == "a.json" else lines
+    found = list(read_paths([write(name, gzip.compress(content) if "gz" in name else content)]))
+    assert len(found) == read.MAX_NAMED + 2
+    first, *_, stopped, more = (each for each in found if isinstance(each, Unreadable))
+    assert first.reason == "has neither a title nor a text"
+    assert stopped.reason == STOPS
+    looked_at = read.MAX_NAMED + more.records
+    assert more.reason == f"{more.records:,} more of its records could not be taken"
+    assert 1024 <= looked_at <= 1024 + 1 + 32 * len(content) // 1024
+
+
+def test_many_records_that_are_wrong_stop_nothing(write: Write) -> None:
+    wrong = [b'{"title": %d, "text": "%032x"}' % (n, n**9) for n in range(40_000)]
+    content = b"\n".join([*wrong, b'{"title": "Last"}'])
+    for name, data in (("a.jsonl", content), ("a.jsonl.gz", gzip.compress(content))):
+        *named, last, more = read_paths([write(name, data)])
+        assert isinstance(last, Article)
+        assert isinstance(more, Unreadable)
+        assert len(named) + more.records == 40_000
+
+
+def test_articles_are_read_however_well_they_are_packed(write: Write) -> None:
+    body = "The river rose. " * 2_000
+    lines = (json.dumps({"id": n, "title": "Flood", "text": body}) for n in range(2_000))
+    content = "\n".join(lines).encode()
+    packed = gzip.compress(content, 9)
+    assert len(content) > 200 * len(packed)
+    found = read_paths([write("a.jsonl.gz", packed)])
+    assert sum(isinstance(each, Article) for each in found) == 2_000
 
 
 def test_torn_and_false_gzip(write: Write) -> None:

@@ -56,6 +56,8 @@ WASTE_BYTES, WASTE_RATIO, RECORD_BYTES = 16 * 1024 * 1024, 32, 1024
 MAX_PAGE_ELEMENTS = 100_000  # finding the article takes some 0.15 ms each
 MAX_TAG_ATTRIBUTES = 1_000  # parsing takes time square in them: 40,000 took 3 s
 
+LEADS_OUT = "is a link to a file outside the folder; name the link to have it read"
+
 Found = Article | Unreadable
 
 _ADDRESS = re.compile(r"https?:/", re.IGNORECASE)
@@ -93,8 +95,9 @@ def read_paths(
     """The articles in files and folders, in order, and an Unreadable for each that is none.
 
     A folder is walked in the order of names, without hidden entries, links to folders and files
-    of a suffix that has no reader. `max_text_bytes` limits one text in UTF-8. `on_bytes` is told
-    of bytes done with; they sum up to `size_of(paths)`. Raises nothing over what it reads.
+    of a suffix that has no reader; a link to a file outside it is left out. `max_text_bytes` limits
+    one text in UTF-8. `on_bytes` is told of bytes done with; they sum up to `size_of(paths)`.
+    Raises nothing over what it reads.
     """
     for path in paths:
         for file in _find(os.fspath(path)):
@@ -125,12 +128,21 @@ def _walk(root: str) -> Iterator[_File | Unreadable]:
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
-            yield _file(path)
+            yield _file(path) if _is_within(root, path) else Unreadable(_shown(path), LEADS_OUT)
             continue
         try:
             waiting.extend(reversed(_children(path)))
         except OSError as error:
             yield Unreadable(_shown(path), _in_the_systems_words(error))
+
+
+def _is_within(root: str, path: str) -> bool:
+    """Whether a file in the folder `root` is there, too, once links are followed: who may put a
+    file into a folder may not be one who may have any other file read."""
+    if not os.path.islink(path):
+        return True
+    real_root, real_path = os.path.realpath(root), os.path.realpath(path)
+    return os.path.commonpath((real_root, real_path)) == real_root
 
 
 def _children(folder: str) -> list[tuple[str, bool]]:
@@ -306,6 +318,17 @@ class _FrontMatter(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Leave `<<` as it is; no value is made of it, so that the front matter is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See SafeLoader, which of two values under one name takes the last in silence."""
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+            if name in seen:
+                problem = f"{key.value!r} stands there twice, the second time"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:

@@ -131,6 +131,8 @@ def test_front_matter_of_nothing_and_body_of_nothing(write: Write) -> None:
         ("title: !!python/name:os.system", "constructor for the tag"),
         ("title: !!python/object/new:os.system [touch pwned]", "constructor for the tag"),
         ("title: !<tag:yaml.org,2002:python/module:os> x", "constructor for the tag"),
+        ("title: A\nsource: B\ntitle: C", "'title' stands there twice, the second time in line 4"),
+        ("title: A\nx: {y: 1, y: 2}", "'y' stands there twice"),
         ("x: !!bool perhaps", "perhaps"),
         ('x: !!int ""', "out of range"),
         ("x: !!timestamp soon", "NoneType"),
@@ -158,6 +160,8 @@ def test_front_matter_of_aliases_within_aliases_is_as_small_as_it_is_written(
     assert (found.title, found.text) == ("T", "Text.")
     last = f"{laughs}title: T\nauthors: *a39\n"
     assert "its authors must be text" in reason(write("b.md", f"---\n{last}---\nText."))
+    named = f"{laughs}title: T\n? *a39\n: x\n"
+    assert "unhashable key" in reason(write("d.md", f"---\n{named}---\nText."))
     assert article(write("c.md", "---\ntitle: T\nx: &x [*x]\n---\nText.")).text == "Text."
 
 
@@ -675,16 +679,36 @@ def test_links(write: Write, tmp_path: Path) -> None:
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     (tmp_path / "in/named.txt").symlink_to(tmp_path / "far")
     (tmp_path / "in/self").symlink_to(tmp_path / "in/self")
-    (tmp_path / "in/c.txt").symlink_to(tmp_path / "far/a.txt")
+    (tmp_path / "in/c.txt").symlink_to("b.txt")
+    (tmp_path / "in/f.txt").symlink_to(tmp_path / "far/a.txt")
+    (tmp_path / "in/g.txt").symlink_to("../inner.txt")
+    (tmp_path / "in/h.txt").symlink_to(tmp_path / "in/folder/a.txt")
+    write("inner.txt", "Beside\n\nText.")
     (tmp_path / "in/d.txt").symlink_to(tmp_path / "gone.txt")
     (tmp_path / "in/e.txt").symlink_to(tmp_path / "in/e.txt")
     assert outcomes(tmp_path / "in") == [
         ("article", "Near"),
-        ("article", "Far"),
-        ("/d.txt", "No such file or directory"),
+        ("article", "Near"),
+        ("/d.txt", read.LEADS_OUT),
         ("/e.txt", "Too many levels of symbolic links"),
+        ("/f.txt", read.LEADS_OUT),
+        ("/g.txt", read.LEADS_OUT),
+        ("/h.txt", read.LEADS_OUT),
     ]
     assert outcomes(tmp_path / "in/folder") == [("article", "Far")]
+    assert outcomes(tmp_path / "in/f.txt") == [("article", "Far")]
+    assert size_of([tmp_path / "in"]) == 2 * size_of([tmp_path / "in/b.txt"])
+
+
+def test_a_folder_that_is_reached_by_a_link_or_relatively_is_itself(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("in/b.txt", "Near\n\nText.")
+    (tmp_path / "in/c.txt").symlink_to(tmp_path / "in/b.txt")
+    (tmp_path / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path / "in")
+    for folder in (".", "../link", "/" + str(tmp_path / "link/../in")):
+        assert [type(found) for found in read_paths([folder])] == [Article, Article]
 
 
 def test_what_is_not_there_or_has_no_reader(write: Write, tmp_path: Path) -> None:

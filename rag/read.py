@@ -323,11 +323,12 @@ class _FrontMatter(yaml.SafeLoader):
         """See SafeLoader, which of two values under one name takes the last in silence."""
         seen = set()
         for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
-            if name in seen:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # it is refused below
+            if (key.tag, key.value) in seen:
                 problem = f"{key.value!r} stands there twice, the second time"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(name)
+            seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 

@@ -160,7 +160,7 @@ def test_front_matter_of_aliases_within_aliases_is_as_small_as_it_is_written(
     assert (found.title, found.text) == ("T", "Text.")
     last = f"{laughs}title: T\nauthors: *a39\n"
     assert "its authors must be text" in reason(write("b.md", f"---\n{last}---\nText."))
-    named = f"{laughs}title: T\n? *a39\n: x\n"
+    named = f"{laughs}title: T\n? *a39\n: x\n? *a39\n: x\n"
     assert "unhashable key" in reason(write("d.md", f"---\n{named}---\nText."))
     assert article(write("c.md", "---\ntitle: T\nx: &x [*x]\n---\nText.")).text == "Text."
 

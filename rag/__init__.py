@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# Libraries read these when they are imported, and whatever of ours imports one is imported after
+# this. onnxruntime would keep a record of each process in the user's cache and send it away; its
+# own call to stop that, disable_telemetry_events, comes too late for what an import records.
+os.environ.update(ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1")
 
 from rag.ingest import ingest  # now, since its module has the same name
 

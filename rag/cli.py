@@ -91,9 +91,10 @@ def add(
     else:
         for each in report.failed:
             show.err.print(f"left out: {each.item}: {each.reason}", markup=False)
+        left_out = sum(each.records for each in report.failed)
         show.out.print(
             f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
-            f"{len(report.failed)} left out; {report.passages} new passages, "
+            f"{left_out} left out; {report.passages} new passages, "
             f"{report.truncated} truncated"
         )
     raise typer.Exit(EXIT_FAILED if report.failed else 0)

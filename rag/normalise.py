@@ -21,7 +21,8 @@ from rag.errors import UnreadableItem
 from rag.types import Article, IdentifiedBy
 
 NORMALISER = "nfc-1"
-MAX_TITLE_CHARACTERS = 1_000
+# Every citation brings these along, so that one of megabytes makes every answer as long.
+MAX_CHARACTERS = {"title": 1_000, "source": 1_000, "author": 4_000, "url": 4_000}
 MAX_REASON_CHARACTERS = 300
 
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
@@ -160,16 +161,14 @@ def article_from_fields(
 
     `item` names it in errors. `fallback_id` is its id if it has neither id nor url. A record in
     BEIR form may hold fields in `metadata`. Raises UnreadableItem: a field of the wrong type, a
-    date that is none, no title and no text, or a text of more than `max_text_bytes` in UTF-8.
+    date that is none, no title and no text, a text of more than `max_text_bytes` in UTF-8, or
+    another field that is too long.
     """
     fields = _with_metadata(fields)
-    title = normalise_line(_string(fields, "title", item) or "")
+    title = _line(fields, "title", item) or ""
     text = _limited_text(_string(fields, "text", item) or "", item, max_text_bytes)
     if not (title or text):
         raise UnreadableItem(item, "has neither a title nor a text")
-    if len(title) > MAX_TITLE_CHARACTERS:
-        reason = f"its title has {len(title):,} characters, over the limit of"
-        raise UnreadableItem(item, f"{reason} {MAX_TITLE_CHARACTERS:,}")
     url = _line(fields, "url", item)
     id_, identified_by = _identify(_given_id(fields, item), url, fallback_id)
     return Article(
@@ -284,7 +283,18 @@ def _string(fields: Mapping[str, object], field: str, item: str) -> str | None:
 
 
 def _line(fields: Mapping[str, object], field: str, item: str) -> str | None:
-    return normalise_line(_string(fields, field, item) or "") or None
+    return _limited_line(_string(fields, field, item) or "", field, item)
+
+
+def _limited_line(text: str, field: str, item: str) -> str | None:
+    """`text` normalised, None if nothing is left; UnreadableItem if it is over the field's limit
+    before or after."""
+    limit = MAX_CHARACTERS[field]
+    line = normalise_line(text) if len(text) <= limit else text
+    if len(line) > limit:
+        reason = f"its {field} has {len(line):,} characters, over the limit of {limit:,}"
+        raise UnreadableItem(item, reason)
+    return line or None
 
 
 def _limited_text(text: str, item: str, max_text_bytes: int) -> str:
@@ -306,7 +316,7 @@ def _author(fields: Mapping[str, object], item: str) -> str | None:
     names = [normalise_line(name) for name in given[1] if isinstance(name, str)]
     if len(names) < len(given[1]):
         raise UnreadableItem(item, f"its {given[0]} must be text or a list of texts")
-    return ", ".join(filter(None, names)) or None
+    return _limited_line(", ".join(filter(None, names)), "author", item)
 
 
 def _published_at(fields: Mapping[str, object], item: str) -> str | None:

@@ -6,6 +6,7 @@ one line (JSON Lines) or one bounded whole (every other format) is ever in memor
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -16,7 +17,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -46,8 +46,17 @@ FILE_TO_TEXT = 4
 # Files of these names speak of the folder they are in; they are read only when they are named.
 ABOUT_A_FOLDER = frozenset({"readme", "sources", "license"})
 UNPACKED_MARGIN_BYTES = 1024 * 1024
+# Of one file so many records that are no articles are named, the others are counted.
+MAX_NAMED = 1_000
+# What of a file gives no article is read up to so many bytes, and so many times the file's own: a
+# few hundred kilobytes can hold a billion blank lines or empty records. A record counts as a
+# kilobyte at least, so that an end comes after seconds; where records are as long as any that say
+# something, even if all are wrong and packed as well as text is, all are looked at.
+WASTE_BYTES, WASTE_RATIO, RECORD_BYTES = 16 * 1024 * 1024, 32, 1024
 MAX_PAGE_ELEMENTS = 100_000  # finding the article takes some 0.15 ms each
 MAX_TAG_ATTRIBUTES = 1_000  # parsing takes time square in them: 40,000 took 3 s
+
+LEADS_OUT = "is a link to a file outside the folder; name the link to have it read"
 
 Found = Article | Unreadable
 
@@ -86,8 +95,9 @@ def read_paths(
     """The articles in files and folders, in order, and an Unreadable for each that is none.
 
     A folder is walked in the order of names, without hidden entries, links to folders and files
-    of a suffix that has no reader. `max_text_bytes` limits one text in UTF-8. `on_bytes` is told
-    of bytes done with; they sum up to `size_of(paths)`. Raises nothing over what it reads.
+    of a suffix that has no reader; a link to a file outside it is left out. `max_text_bytes` limits
+    one text in UTF-8. `on_bytes` is told of bytes done with; they sum up to `size_of(paths)`.
+    Raises nothing over what it reads.
     """
     for path in paths:
         for file in _find(os.fspath(path)):
@@ -118,12 +128,21 @@ def _walk(root: str) -> Iterator[_File | Unreadable]:
     while waiting:
         path, is_folder = waiting.pop()
         if not is_folder:
-            yield _file(path)
+            yield _file(path) if _is_within(root, path) else Unreadable(_shown(path), LEADS_OUT)
             continue
         try:
             waiting.extend(reversed(_children(path)))
         except OSError as error:
             yield Unreadable(_shown(path), _in_the_systems_words(error))
+
+
+def _is_within(root: str, path: str) -> bool:
+    """Whether a file in the folder `root` is there, too, once links are followed: who may put a
+    file into a folder may not be one who may have any other file read."""
+    if not os.path.islink(path):
+        return True
+    real_root, real_path = os.path.realpath(root), os.path.realpath(path)
+    return os.path.commonpath((real_root, real_path)) == real_root
 
 
 def _children(folder: str) -> list[tuple[str, bool]]:
@@ -198,11 +217,18 @@ def _read_file(file: _File, limit: int, on_bytes: Callable[[int], None]) -> Iter
         done += size
         on_bytes(size)
 
+    left_out = 0
     try:
         with _opened(file, meter) as stream:
-            yield from READERS[file.suffix](stream, file, limit)
+            for found in READERS[file.suffix](stream, file, limit):
+                left_out += isinstance(found, Unreadable)
+                if isinstance(found, Article) or left_out <= MAX_NAMED:
+                    yield found
     except Exception as error:  # whatever a parser trips over is the fault of this one file
         yield _as_unreadable(error, file.item)
+    if left_out > MAX_NAMED:
+        more = left_out - MAX_NAMED
+        yield Unreadable(file.item, f"{more:,} more of its records could not be taken", more)
     if done < file.size:
         on_bytes(file.size - done)
 
@@ -293,6 +319,18 @@ class _FrontMatter(yaml.SafeLoader):
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Leave `<<` as it is; no value is made of it, so that the front matter is refused."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See SafeLoader, which of two values under one name takes the last in silence."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # it is refused below
+            if (key.tag, key.value) in seen:
+                problem = f"{key.value!r} stands there twice, the second time"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
 
 def _front_matter(text: str, item: str) -> tuple[dict[str, object], str]:
     """Fields and body of a normalised text that begins with a line `---`."""
@@ -317,8 +355,27 @@ def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[F
         return
     if not value:
         raise UnreadableItem(file.item, "is empty")
+    wasted = _waste(file)
     for position, record in enumerate(value, 1):
-        yield _article_of_record(record, f"{file.item}:{position}", file.id_at(position), limit)
+        item = f"{file.item}:{position}"
+        found = _article_of_record(record, item, file.id_at(position), limit)
+        if isinstance(found, Unreadable):
+            wasted(RECORD_BYTES)
+        yield found
+
+
+def _waste(file: _File) -> Callable[[int], None]:
+    """Takes the bytes of what is no article; UnreadableItem once they are too many."""
+    left = WASTE_BYTES + WASTE_RATIO * file.size
+
+    def take(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            reason = "too much of it is blank or no article; the rest of the file is not read"
+            raise UnreadableItem(file.item, reason)
+
+    return take
 
 
 def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[Found]:
@@ -326,10 +383,14 @@ def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iter
     if b"\0" in head and not head.startswith((b"{", *UTF16_MARKS)):
         raise UnreadableItem(file.item, "looks like a binary file")
     number = 0
-    for number, line in _lines(stream, _bound(limit)):
+    wasted = _waste(file)
+    for number, line in _lines(stream, _bound(limit), wasted):
         item = f"{file.item}:{number}"
         if line is not None:
-            yield _article_of_line(line, item, file.id_at(number), limit)
+            found = _article_of_line(line, item, file.id_at(number), limit)
+            if isinstance(found, Unreadable):
+                wasted(max(len(line), RECORD_BYTES))
+            yield found
             continue
         reason = f"the line is longer than {megabytes(_bound(limit))}"
         if file.gzipped:  # the rest of the line could unpack without end
@@ -339,24 +400,61 @@ def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iter
         raise UnreadableItem(file.item, "is empty")
 
 
-def _lines(stream: io.BufferedReader, bound: int) -> Iterator[tuple[int, bytes | None]]:
-    """Number, from 1, and UTF-8 of each line that is not blank; None for one over `bound` bytes."""
-    with _readline_of(stream) as readline:
-        for number, line in enumerate(iter(partial(readline, bound + 1), b""), 1):
-            is_cut = len(line) > bound and not line.endswith(b"\n")
-            if is_cut or line.removeprefix(UTF8_MARK).strip():
-                yield number, None if is_cut else line
-            while is_cut and (rest := readline(bound + 1)):
-                is_cut = not rest.endswith(b"\n")
+def _lines(
+    stream: io.BufferedReader, bound: int, wasted: Callable[[int], None]
+) -> Iterator[tuple[int, bytes | None]]:
+    """Number, from 1, and UTF-8 of each line that is not blank; None for one over `bound` bytes.
 
-
-@contextmanager
-def _readline_of(stream: io.BufferedReader) -> Iterator[Callable[[int], bytes]]:
+    `wasted` is told of the bytes of blank lines.
+    """
     if stream.peek(2)[:2] in UTF16_MARKS:
-        with io.TextIOWrapper(stream, "utf-16", newline="\n") as wide:
-            yield lambda size: wide.readline(size).encode()
-    else:
-        yield stream.readline
+        stream = io.BufferedReader(_Recoded(stream))
+    number = 0
+    while line := stream.readline(bound + 1):
+        number += 1
+        is_cut = len(line) > bound and not line.endswith(b"\n")
+        if is_cut or line.removeprefix(UTF8_MARK).strip():
+            yield number, None if is_cut else line
+        else:
+            wasted(len(line))
+            number += _pass_blank(stream, wasted)
+        while is_cut and (rest := stream.readline(bound + 1)):
+            is_cut = not rest.endswith(b"\n")
+
+
+def _pass_blank(stream: io.BufferedReader, wasted: Callable[[int], None]) -> int:
+    """Pass over the blank lines that come next, and count them: as many at a time as are in the
+    buffer, since a hundred million of them, one by one, take 18 s."""
+    number = 0
+    while ahead := stream.peek():
+        blank = ahead[: len(ahead) - len(ahead.lstrip())]
+        end = blank.rfind(b"\n") + 1
+        if not end:
+            break
+        number += blank.count(b"\n")
+        stream.read(end)
+        wasted(end)
+    return number
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of UTF-16 in UTF-8."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-16")()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = b""
+        while not data and (wide := self._stream.read1(len(buffer) // 2)):
+            data = self._decoder.decode(wide).encode()  # grows by half at most
+        if not data:
+            self._decoder.decode(b"", final=True)  # raises where the end is torn
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _article_of_line(line: bytes, item: str, fallback_id: str, limit: int) -> Found:

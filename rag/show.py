@@ -19,14 +19,24 @@ from rag.types import Answer, ArticleHead, AskedPeriod, Citation, Hit, SearchRes
 
 _COMMANDS = (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0))
 _TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-HARMLESS = dict.fromkeys((*_COMMANDS, *_TURNS), "\ufffd")
+_ENDS = (0x2028, 0x2029)
+HARMLESS = dict.fromkeys((*_COMMANDS, *_TURNS, *_ENDS), "\ufffd")
 """What a terminal would obey, and what turns the order of a line's letters, so that a title could
 pass for the source beside it; letters of scripts from right to left still go their way. One
 character stands for one."""
 
+LINE_END = "↵"
+"""Stands for a line end, after which a file's name could go on as a message of ours."""
+
 
 class Terminal(Console):
-    """A console on which no text of an archive, a file's name or a question set is a command."""
+    """A console on which no text of an archive, a file's name or a question set is a command, or
+    begins a line of its own."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See Console.print. Only the line ends at the end of a text are kept: what has several
+        lines is several texts."""
+        super().print(*map(in_one_line, objects), **options)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -34,6 +44,18 @@ class Terminal(Console):
         """See Console.render."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else text.translate(HARMLESS), style, control)
+
+
+def in_one_line(printed: Any) -> Any:
+    """A text without line ends within; anything else, a table say, as it is."""
+    if isinstance(printed, Text):
+        one = printed.copy()
+        one.plain = in_one_line(printed.plain)
+        return one
+    if not isinstance(printed, str):
+        return printed
+    line = printed.rstrip("\n")
+    return line.replace("\n", LINE_END) + printed[len(line) :]
 
 
 out = Terminal(highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 from rag.abstention import why_not_measured
 from rag.compare import AUROC, BETTER, SIGNIFICANT, WORSE, notes
 from rag.report import Report, best
-from rag.show import err, out, pairs, size
+from rag.show import err, in_one_line, out, pairs, size
 
 CHANGED_SHOWN, CONFIDENCES_SHOWN = 10, 5
 """Questions of a comparison that are printed, those of which a measure changed and those of which
@@ -143,8 +143,9 @@ def _stages(report: Report) -> None:
     out.print(table, "")
     took = report["latency_ms"]
     out.print(
-        f"Answers are made from {report['stage']}; ms is the median until a stage is known.\n"
-        f"A whole question in this process: p50 {took['p50']:.1f} ms, p95 {took['p95']:.1f} ms.\n"
+        f"Answers are made from {report['stage']}; ms is the median until a stage is known.",
+        f"A whole question in this process: p50 {took['p50']:.1f} ms, p95 {took['p95']:.1f} ms.\n",
+        sep="\n",
     )
 
 
@@ -153,7 +154,7 @@ def _answers(answers: Mapping[str, Any]) -> None:
     heads = [ANSWER_HEADS.get(name, name.replace("@", "\n@")) for name in columns]
     table = _table("Answers: parts of the questions", "type", *heads)
     for name, parts in answers["by_type"].items():
-        table.add_row(name, *_parts(parts, columns))
+        table.add_row(in_one_line(name), *_parts(parts, columns))
     table.add_section()
     table.add_row("all", *_parts(answers["all"], columns))
     out.print(table, "")
@@ -163,10 +164,11 @@ def _answers(answers: Mapping[str, Any]) -> None:
         "" if length is None else f" The first quote has {length:.0f} characters at the median."
     )
     out.print(
-        "answer: the quote holds every fact asked for; evidence: it holds the sentences that\n"
-        "answer; @3: one of the first three quotes does; right: the first one does either.\n"
+        "answer: the quote holds every fact asked for; evidence: it holds the sentences that",
+        "answer; @3: one of the first three quotes does; right: the first one does either.",
         f"Unanswerable questions withheld: {unanswerable['withheld']} of "
-        f"{unanswerable['questions']}.{quoted}\n"
+        f"{unanswerable['questions']}.{quoted}\n",
+        sep="\n",
     )
 
 
@@ -190,11 +192,12 @@ def _abstention(report: Report) -> None:
     out.print(table, "")
     out.print(
         f"Of {asked['answerable']} questions as they are {_cell(abstention['answered'])} were "
-        f"answered, at a threshold of {report['confidence_model']['threshold']}.\n"
-        f"Withheld: {', '.join(withheld)}.\n"
-        + (f"Without a confidence, and not among these: {unknown}.\n" if unknown else "")
-        + f"Expected calibration error {_cell(correctness['expected_calibration_error'])}, "
-        f"Brier score {_cell(correctness['brier'])}.\n"
+        f"answered, at a threshold of {report['confidence_model']['threshold']}.",
+        f"Withheld: {', '.join(withheld)}.",
+        *([f"Without a confidence, and not among these: {unknown}."] if unknown else []),
+        f"Expected calibration error {_cell(correctness['expected_calibration_error'])}, "
+        f"Brier score {_cell(correctness['brier'])}.\n",
+        sep="\n",
     )
 
 
@@ -265,7 +268,7 @@ def _losses(comparison: Mapping[str, Any], report: Report) -> None:
 
 def _table(title: str, first: str, *columns: str) -> Table:
     table = Table(
-        title=Text(title, style="bold"),
+        title=Text(in_one_line(title), style="bold"),
         title_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,

@@ -68,10 +68,12 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something offered for reading that could not be taken, and why; it stands in for it."""
+    """Something offered for reading that could not be taken, and why; it stands in for it, or for
+    so many `records` of one file."""
 
     item: str
     reason: str
+    records: int = 1
 
 
 @dataclass(frozen=True, slots=True)

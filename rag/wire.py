@@ -6,12 +6,13 @@ refused, so that no misspelt filter is passed over in silence; nothing is conver
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from rag.cite import link
 from rag.ingest import IngestReport
+from rag.normalise import MAX_CHARACTERS
 from rag.searcher import TOP_K, TOP_K_MOST, Bounds
 from rag.types import (
     Answer,
@@ -56,6 +57,10 @@ def _is_none(value: object) -> bool:
 
 def _rounded(score: float) -> float:
     return round(score, DECIMALS)
+
+
+def _at_most(field: str) -> Any:
+    return Field(max_length=MAX_CHARACTERS[field])
 
 
 Text = Annotated[str, AfterValidator(_whole)]
@@ -139,11 +144,19 @@ class ArticleIn(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     id: str | int | None = Field(default=None, description="Else made from the address or text.")
-    title: str | None = Field(default=None, description="Else a first line that is one.")
+    title: Annotated[str, _at_most("title")] | None = Field(
+        default=None, description="Else a first line that is one."
+    )
     text: str | None = None
-    source: str | None = Field(default=None, description="Who published it.")
-    author: str | list[str] | None = None
-    url: str | None = Field(default=None, description="Where it was published.")
+    source: Annotated[str, _at_most("source")] | None = Field(
+        default=None, description="Who published it."
+    )
+    author: Annotated[str, _at_most("author")] | list[str] | None = Field(
+        default=None, description="A list is joined, and as long at most."
+    )
+    url: Annotated[str, _at_most("url")] | None = Field(
+        default=None, description="Where it was published."
+    )
     published_at: str | None = Field(default=None, description="ISO date or date-time.")
 
 

@@ -93,7 +93,12 @@ def test_quotes_of_any_text_stand_where_they_say(
     client: TestClient, made: list[tuple[str, str, str]], question: str
 ) -> None:
     articles = [
-        {"id": f"n{at}", "title": title, "text": f"{text}{half} A quokka was seen.", "source": text}
+        {
+            "id": f"n{at}",
+            "title": title,
+            "text": f"{text}{half} A quokka was seen.",
+            "source": text[:99],
+        }
         for at, (title, text, half) in enumerate(made)
     ]
     response = post(client, "/articles", articles)
@@ -202,3 +207,18 @@ def test_a_filter_is_a_value_and_no_pattern(client: TestClient, syntax: str) -> 
         "/search", json={"question": "harbour", "filters": {"source": [syntax]}}
     ).json()["hits"]
     assert hit["article"]["source"] == syntax
+
+
+def test_no_field_of_an_article_makes_every_answer_long(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    body = schema["paths"]["/articles"]["post"]["requestBody"]["content"]["application/json"]
+    described = body["schema"]["anyOf"][0]["properties"]
+    for field in ("title", "source", "author", "url"):
+        (limit,) = (kind["maxLength"] for kind in described[field]["anyOf"] if "maxLength" in kind)
+        article = {"id": "long", "text": "A numbat was seen.", field: "x" * limit}
+        add(client, article)
+        response = post(client, "/articles", article | {field: "x" * (limit + 1)})
+        assert response.status_code == 422
+        assert f"its {field} has {limit + 1:,} characters" in response.json()["detail"]
+    assert len(post(client, "/ask", {"question": "numbat"}).content) < 100_000
+    client.request("DELETE", "/articles/long")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rag.errors import UnreadableItem
 from rag.normalise import (
+    MAX_CHARACTERS,
     MAX_REASON_CHARACTERS,
-    MAX_TITLE_CHARACTERS,
     article_from_fields,
     decode,
     decode_page,
@@ -325,9 +325,25 @@ def test_sizes_for_people() -> None:
     assert megabytes(1024) == "1,024 bytes"
 
 
-def test_a_title_has_a_limit() -> None:
-    assert article(title="x" * MAX_TITLE_CHARACTERS).title == "x" * MAX_TITLE_CHARACTERS
-    assert refusal(title="x" * 1001) == "its title has 1,001 characters, over the limit of 1,000"
+@pytest.mark.parametrize(("field", "limit"), MAX_CHARACTERS.items())
+def test_what_every_answer_brings_along_has_a_limit(field: str, limit: int) -> None:
+    given: dict[str, object] = {"title": "T", "text": "One."}
+    assert getattr(article(**given | {field: "x" * limit}), field) == "x" * limit
+    over = f"its {field} has {limit + 1:,} characters, over the limit of {limit:,}"
+    assert refusal(**given | {field: "x" * (limit + 1)}) == over
+    assert refusal(**given | {"metadata": {field: "x" * (limit + 1)}, "title": None}) == over
+    grows = "\ufb2c" * limit  # NFC takes it apart into three
+    assert "characters, over the limit of" in refusal(**given | {field: grows})
+
+
+def test_many_authors_have_a_limit_together() -> None:
+    assert article(title="T", author=["A" * 1999, "B" * 1999]).author is not None
+    reason = refusal(title="T", author=["A" * 2000, "B" * 1999])
+    assert reason == "its author has 4,001 characters, over the limit of 4,000"
+
+
+def test_an_id_of_any_length_is_kept_short() -> None:
+    assert len(article(id="x" * 5_000_000, title="T").id) == 32
 
 
 @pytest.mark.parametrize("id_", ["a", "A-b_c.d~9", "..a", "x" * 128, "0"])

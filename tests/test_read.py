@@ -131,6 +131,8 @@ def test_front_matter_of_nothing_and_body_of_nothing(write: Write) -> None:
         ("title: !!python/name:os.system", "constructor for the tag"),
         ("title: !!python/object/new:os.system [touch pwned]", "constructor for the tag"),
         ("title: !<tag:yaml.org,2002:python/module:os> x", "constructor for the tag"),
+        ("title: A\nsource: B\ntitle: C", "'title' stands there twice, the second time in line 4"),
+        ("title: A\nx: {y: 1, y: 2}", "'y' stands there twice"),
         ("x: !!bool perhaps", "perhaps"),
         ('x: !!int ""', "out of range"),
         ("x: !!timestamp soon", "NoneType"),
@@ -158,6 +160,8 @@ def test_front_matter_of_aliases_within_aliases_is_as_small_as_it_is_written(
     assert (found.title, found.text) == ("T", "Text.")
     last = f"{laughs}title: T\nauthors: *a39\n"
     assert "its authors must be text" in reason(write("b.md", f"---\n{last}---\nText."))
+    named = f"{laughs}title: T\n? *a39\n: x\n? *a39\n: x\n"
+    assert "unhashable key" in reason(write("d.md", f"---\n{named}---\nText."))
     assert article(write("c.md", "---\ntitle: T\nx: &x [*x]\n---\nText.")).text == "Text."
 
 
@@ -365,6 +369,17 @@ def test_json_lines_in_utf_16(write: Write) -> None:
     assert torn[1][1].startswith("is not UTF-16 (byte 0x22 at ")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_are_counted_through_blank_ones(write: Write, encoding: str) -> None:
+    blank = "\n \r\n\t\n" * 5_000 + " " * 20_000 + "\n  "
+    content = f'{{"title": "Ü"}}\n{blank}{{"title": 1}}\n\n{blank}{{"title": "Two"}}\n{blank}'
+    assert outcomes(write("a.jsonl", content.encode(encoding))) == [
+        ("article", "Ü"),
+        (":15003", "its title must be text, not a number"),
+        ("article", "Two"),
+    ]
+
+
 def test_json_of_one_and_of_many(write: Write) -> None:
     path = write("one.json", '{"title": "One",\n "text": "First."}')
     found = article(path)
@@ -407,6 +422,56 @@ def test_a_bomb_is_not_unpacked(write: Write) -> None:
     for suffix in ("txt", "md", "json", "html"):
         assert reason(write(f"a.{suffix}.gz", bomb), limit=100_000) == wanted
     assert "longer than 1.4 MB" in outcomes(write("a.jsonl.gz", bomb), limit=100_000)[0][1]
+
+
+# What is no article
+
+STOPS = "too much of it is blank or no article; the rest of the file is not read"
+
+
+def test_a_packed_file_of_blank_lines_is_not_read_to_its_end(write: Write) -> None:
+    # 16 GB of them, packed to a thousandth; one by one they take most of an hour.
+    blank = gzip.compress(b"\n" * 160_000_000, 9) * 100
+    first, last = gzip.compress(b'{"title": "One"}\n'), gzip.compress(b'{"title": "Two"}\n')
+    found = outcomes(write("a.jsonl.gz", first + blank + last))
+    assert found == [("article", "One"), ("", STOPS)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])
+def test_a_file_of_records_that_say_nothing_is_not_read_to_its_end(
+    write: Write, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "WASTE_BYTES", 1024 * 1024)
+    lines = b"{}\n" * 500_000
+    content = b"[%s{}]" % lines.replace(b"\n", b",") if name == "a.json" else lines
+    found = list(read_paths([write(name, gzip.compress(content) if "gz" in name else content)]))
+    assert len(found) == read.MAX_NAMED + 2
+    first, *_, stopped, more = (each for each in found if isinstance(each, Unreadable))
+    assert first.reason == "has neither a title nor a text"
+    assert stopped.reason == STOPS
+    looked_at = read.MAX_NAMED + more.records
+    assert more.reason == f"{more.records:,} more of its records could not be taken"
+    assert 1024 <= looked_at <= 1024 + 1 + 32 * len(content) // 1024
+
+
+def test_many_records_that_are_wrong_stop_nothing(write: Write) -> None:
+    wrong = [b'{"title": %d, "text": "%032x"}' % (n, n**9) for n in range(40_000)]
+    content = b"\n".join([*wrong, b'{"title": "Last"}'])
+    for name, data in (("a.jsonl", content), ("a.jsonl.gz", gzip.compress(content))):
+        *named, last, more = read_paths([write(name, data)])
+        assert isinstance(last, Article)
+        assert isinstance(more, Unreadable)
+        assert len(named) + more.records == 40_000
+
+
+def test_articles_are_read_however_well_they_are_packed(write: Write) -> None:
+    body = "The river rose. " * 2_000
+    lines = (json.dumps({"id": n, "title": "Flood", "text": body}) for n in range(2_000))
+    content = "\n".join(lines).encode()
+    packed = gzip.compress(content, 9)
+    assert len(content) > 200 * len(packed)
+    found = read_paths([write("a.jsonl.gz", packed)])
+    assert sum(isinstance(each, Article) for each in found) == 2_000
 
 
 def test_torn_and_false_gzip(write: Write) -> None:
@@ -614,16 +679,36 @@ def test_links(write: Write, tmp_path: Path) -> None:
     (tmp_path / "in/loop").symlink_to(tmp_path / "in")
     (tmp_path / "in/named.txt").symlink_to(tmp_path / "far")
     (tmp_path / "in/self").symlink_to(tmp_path / "in/self")
-    (tmp_path / "in/c.txt").symlink_to(tmp_path / "far/a.txt")
+    (tmp_path / "in/c.txt").symlink_to("b.txt")
+    (tmp_path / "in/f.txt").symlink_to(tmp_path / "far/a.txt")
+    (tmp_path / "in/g.txt").symlink_to("../inner.txt")
+    (tmp_path / "in/h.txt").symlink_to(tmp_path / "in/folder/a.txt")
+    write("inner.txt", "Beside\n\nText.")
     (tmp_path / "in/d.txt").symlink_to(tmp_path / "gone.txt")
     (tmp_path / "in/e.txt").symlink_to(tmp_path / "in/e.txt")
     assert outcomes(tmp_path / "in") == [
         ("article", "Near"),
-        ("article", "Far"),
-        ("/d.txt", "No such file or directory"),
+        ("article", "Near"),
+        ("/d.txt", read.LEADS_OUT),
         ("/e.txt", "Too many levels of symbolic links"),
+        ("/f.txt", read.LEADS_OUT),
+        ("/g.txt", read.LEADS_OUT),
+        ("/h.txt", read.LEADS_OUT),
     ]
     assert outcomes(tmp_path / "in/folder") == [("article", "Far")]
+    assert outcomes(tmp_path / "in/f.txt") == [("article", "Far")]
+    assert size_of([tmp_path / "in"]) == 2 * size_of([tmp_path / "in/b.txt"])
+
+
+def test_a_folder_that_is_reached_by_a_link_or_relatively_is_itself(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("in/b.txt", "Near\n\nText.")
+    (tmp_path / "in/c.txt").symlink_to(tmp_path / "in/b.txt")
+    (tmp_path / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path / "in")
+    for folder in (".", "../link", "/" + str(tmp_path / "link/../in")):
+        assert [type(found) for found in read_paths([folder])] == [Article, Article]
 
 
 def test_what_is_not_there_or_has_no_reader(write: Write, tmp_path: Path) -> None:

@@ -74,6 +74,53 @@ def test_a_files_name_and_an_error_give_none(rag: Any, tmp_path: Path) -> None:
     assert obeyed(wrong.err) == []
 
 
+FORGED = "left out: else.txt: is empty"
+
+
+def test_a_name_cannot_begin_a_line(rag: Any, tmp_path: Path) -> None:
+    folder = tmp_path / f"in\n{FORGED}"
+    folder.mkdir()
+    for end in ("\n", "\r", "\x0b", "\x85", "\u2028", "\u2029"):
+        (folder / f"a{end}{FORGED}{end}.txt").write_text("", encoding="utf-8")
+    added = rag("add", str(folder), f"gone\n{FORGED}\n")
+    lines = added.err.splitlines()
+    assert len(lines) == 7
+    assert FORGED not in lines
+    assert f"in↵{FORGED}/a↵{FORGED}↵.txt: is empty" in added.err
+    for command in (
+        ("restore", f"x\n{FORGED}"),
+        ("remove", f"x\n{FORGED}"),
+    ):
+        called = rag(*command)
+        assert called.code != 0
+        assert FORGED in called.err
+        assert FORGED not in called.err.splitlines()
+    status = rag("status", "--index", f"x\n{FORGED}")
+    assert f"x↵{FORGED}" in status.out
+
+
+def test_a_text_cannot_begin_a_line(rag: Any, tmp_path: Path) -> None:
+    forged = "2. Nobody was seen.\n   Another title · Another source · 2025-11-23"
+    article = {"id": "a", "title": "T", "text": f"A quokka was seen\n{forged}"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(article), encoding="utf-8")
+    assert rag("add", "a.jsonl").code == 0
+    for command in ("ask", "search"):
+        called = rag(command, "was a quokka seen?")
+        assert "1. A quokka was seen" in called.out
+        assert not [line for line in called.out.splitlines() if line in forged.splitlines()]
+    assert "seen↵2. Nobody was seen.↵   Another title" in called.out
+
+
+def test_the_question_words_stand_out_beyond_a_line_end() -> None:
+    words = Text("One\nquokka")
+    words.stylize("bold", 4, 10)
+    console = show.Terminal(force_terminal=True, color_system="standard", highlight=False)
+    with console.capture() as captured:
+        console.print(words, "two", sep="\n")
+    assert captured.get() == "One↵\x1b[1mquokka\x1b[0m\ntwo\n"
+    assert words.plain == "One\nquokka"
+
+
 def test_colours_of_our_own_are_sent(monkeypatch: Any) -> None:
     console = show.Terminal(force_terminal=True, color_system="standard", highlight=False)
     with console.capture() as captured:

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from rag.adding import add
-from rag.errors import ArticleNotFound, InvalidRequest
+from rag.errors import ArticleNotFound
 from rag.metrics import MEDIA_TYPE as METRICS_TYPE
 from rag.problems import openapi_responses
 from rag.reading import Reading
@@ -43,8 +43,6 @@ from rag.wire import (
     hits_json,
     verification_json,
 )
-
-REPEATABLE = frozenset(["source"])
 
 _ARTICLE = ArticleIn.model_json_schema()
 Articles = Annotated[
@@ -112,23 +110,8 @@ class ReadyOut(HealthOut):
     checked_at: str | None
 
 
-async def _each_once(request: Request) -> None:
-    """Refuse a parameter given twice: one of the two would be passed over."""
-    names = [name for name, _ in request.query_params.multi_items() if name not in REPEATABLE]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequest(name, "it is given more than once")
-
-
-router = APIRouter(
-    dependencies=[Depends(_each_once)],
-    responses=openapi_responses(401, 403, 422, 429, 500, 503),
-)
-health = APIRouter(
-    prefix="/health",
-    dependencies=[Depends(_each_once)],
-    responses=openapi_responses(403, 422, 500, 503),
-)
+router = APIRouter(responses=openapi_responses(401, 403, 422, 429, 500, 503))
+health = APIRouter(prefix="/health", responses=openapi_responses(403, 422, 500, 503))
 
 
 @router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 408, 413, 415))

@@ -90,6 +90,34 @@ def test_a_bad_question_by_address_gets_422(
     assert found["errors"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("address", "field", "told"),
+    [
+        ("/ask?q=x&q=y", "q", "more than once"),
+        ("/ask?q=x&%71=y", "q", "more than once"),
+        ("/?q=x&q=y", "q", "more than once"),
+        ("/?q=x&form=2025-01-01", "form", "not known here"),
+        ("/health/live?a&a", "a", "more than once"),
+        (f"/health/live?{'a' * 1000}&{'a' * 1000}", "a" * 100, "more than once"),
+        ("/nothing?" + "&".join(map(str, range(1001))), "query", "1,001 parameters"),
+        ("/health/live?" + "&" * 1000, "query", "the limit is 1,000"),
+        ("/ask?q=x" + "&source=a" * 1000, "query", "1,001 parameters"),
+    ],
+)
+def test_a_parameter_given_twice_and_parameters_without_end(
+    address: str, field: str, told: str, client: TestClient
+) -> None:
+    (error,) = problem(client.get(address), 422)["errors"]
+    assert error["field"] == field
+    assert told in error["detail"]
+
+
+def test_a_thousand_parameters_are_taken(client: TestClient) -> None:
+    sources = ["Coast Wire", *map(str, range(998))]
+    answer = client.get("/ask", params={"q": "harbour", "source": sources}).json()
+    assert {each["article"]["id"] for each in answer["citations"]} == {"harbour"}
+
+
 @pytest.mark.parametrize("question", ["nul \0 in it", "x" * 8000, "🦠" * 100, "\u202e'; --", "?!"])
 def test_any_text_is_a_question(question: str, client: TestClient) -> None:
     answer = client.post("/ask", json={"question": question})

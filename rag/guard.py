@@ -31,13 +31,12 @@ from rag.errors import (
     NotJson,
     NotReady,
     RagError,
-    TooLarge,
 )
-from rag.problems import FIELD_CHARACTERS, STOPPING, Refusal, error_response, status_response
+from rag.problems import FIELD_CHARACTERS, STOPPING, error_response, status_response
+from rag.wire import READING_METHODS
 
 logger = logging.getLogger(__name__)
 
-BODILESS = frozenset(["GET", "HEAD", "OPTIONS"])
 WILDCARDS = frozenset(["", "0.0.0.0", "::"])  # noqa: S104 - these are compared with, not bound
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -70,13 +69,12 @@ _ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 
 
 class Guard:
-    """Refuses what comes from elsewhere, is no JSON or is too long, and a parameter that is given
-    twice, of which one would be passed over."""
+    """Refuses what comes from elsewhere or is no JSON, and a parameter that is given twice, of
+    which one would be passed over."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
         self._app = app
         self._hosts = hosts
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -88,7 +86,7 @@ class Guard:
         if error is not None:
             await error_response(error)(scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
+        await self._app(scope, receive, send)
 
     def _refusal(self, method: str, headers: Headers) -> RagError | None:
         hosts = headers.getlist("host")
@@ -100,28 +98,11 @@ class Guard:
             )
         if _is_foreign(method, headers):
             return Forbidden("the request comes from a page of another origin")
-        if method == "POST" or (method not in BODILESS and _has_body(headers)):
+        if method == "POST" or (method not in READING_METHODS and _has_body(headers)):
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 return NotJson("send the header Content-Type: application/json")
-        announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._max_body_bytes:
-            return TooLarge(self._max_body_bytes)
         return None
-
-    def _limited(self, receive: Receive) -> Receive:
-        """`receive`, which refuses to go on where more comes than was announced, or allowed."""
-        taken = 0
-
-        async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._max_body_bytes:
-                raise Refusal(TooLarge(self._max_body_bytes))
-            return message
-
-        return limited
 
 
 class Crowd:

@@ -24,6 +24,7 @@ import pytest
 
 from rag.archive import Archive
 from rag.errors import EXIT_FAILED
+from rag.keys import KeyFile
 from rag.problems import STOPPING
 from tests.served import JSON, QUESTION, running
 
@@ -201,12 +202,56 @@ def test_of_too_many_connections_the_longest_silent_goes(tmp_path: Path) -> None
         assert silent[-1].recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_bodies_together_have_a_bound(tmp_path: Path) -> None:
-    with ready(tmp_path, max_body_bytes=10_000) as (_, port), ExitStack() as stack:
+def article(length: int, given: int) -> bytes:
+    """A request to add an article, padded to `length` bytes, of which it has the first `given`."""
+    body = json.dumps({"id": "a", "text": "A ship came."}).encode().ljust(length)
+    return request(length).replace(b"/ask", b"/articles") + body[:given]
+
+
+def next_of(connections: list[socket.socket]) -> bytes:
+    """What comes on the first of them on which something does, which is then no more of them."""
+    first = select.select(connections, [], [], WAIT_S)[0][0]
+    connections.remove(first)
+    return bytes(first.recv(1000))
+
+
+def test_large_bodies_that_stall_give_way_and_keep_no_small_one_out(tmp_path: Path) -> None:
+    with ready(tmp_path, max_body_bytes=1_000_000) as (_, port), ExitStack() as stack:
+        stalled = [stack.enter_context(sent(port, article(1_000_000, 999_999))) for _ in range(9)]
+        assert next_of(stalled).startswith(b"HTTP/1.1 429")  # nine are more than have room
+        assert ask(port)[0] == 200
+        coming = stack.enter_context(sent(port, article(1_000_000, 500_000)))
+        coming.sendall(article(1_000_000, 1_000_000)[-500_000:])
+        assert coming.recv(1000).startswith(b"HTTP/1.1 200")
+        assert next_of(stalled).startswith(b"HTTP/1.1 429")
+        stalled[0].sendall(b" ")
+        assert stalled[0].recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_large_bodies_that_are_whole_do_not_give_way(tmp_path: Path) -> None:
+    with (
+        ready(tmp_path, takes_s=WAIT_S, max_body_bytes=1_000_000) as (_, port),
+        ExitStack() as stack,
+    ):
         for _ in range(8):
-            stack.enter_context(sent(port, request(10_000) + b" " * 9_900))
-        with closing(sent(port, request(10_000) + b" " * 9_900)) as one_more:
+            stack.enter_context(sent(port, article(1_000_000, 1_000_000)))
+        with closing(sent(port, article(1_000_000, 999_999))) as one_more:
             assert one_more.recv(1000).startswith(b"HTTP/1.1 429")
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("/health/live", 405), ("/nothing", 404), ("/ask", 401)]
+)
+def test_a_body_that_nobody_reads_is_not_waited_for(
+    address: str, status: int, tmp_path: Path
+) -> None:
+    KeyFile(tmp_path / "index").add("reader")
+    head = request(1_000_000).replace(b"/ask", address.encode())
+    if status == 404:
+        secret = KeyFile(tmp_path / "index").add("writer", write=True)[1]
+        head = head[:-2] + f"Authorization: Bearer {secret}\r\n\r\n".encode()
+    with ready(tmp_path) as (_, port), closing(sent(port, head + b" " * 500_000)) as unfinished:
+        assert unfinished.recv(1000).startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_a_question_whose_client_has_gone_is_not_computed(tmp_path: Path) -> None:

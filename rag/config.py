@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=512,
         description="Connections that the server has at a time; for one more it closes that whose "
-        "client it has waited for the longest.",
+        "request comes the slowest. If it is at work for all, what comes on that one gets 429.",
         ge=1,
     )
     queue_timeout_s: float = Field(

@@ -24,6 +24,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag import logs
+from rag.connection import MALFORMED, ONE_TOO_MANY
 from rag.errors import (
     Crowded,
     Forbidden,
@@ -132,6 +133,30 @@ class Crowd:
             await self._app(scope, receive, send)
         finally:
             self._inside -= 1
+
+
+class Refused:
+    """Answers what its connection refuses: what is no request, and of those that `counts` counts
+    what comes on a connection more than there may be."""
+
+    def __init__(self, app: ASGIApp, *, counts: Callable[[Scope], bool]) -> None:
+        self._app = app
+        self._counts = counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        state = scope.get("state", {}) if scope["type"] == "http" else {}
+        if MALFORMED in state:
+            response = status_response(*state[MALFORMED])
+        elif ONE_TOO_MANY in state and self._counts(scope):
+            await asyncio.sleep(REFUSED_AFTER_S)
+            told = "the server has as many connections as it may; try again in a moment"
+            response = error_response(Crowded(told))
+        else:
+            await self._app(scope, receive, send)
+            return
+        response.headers["Connection"] = "close"
+        await response(scope, receive, send)
 
 
 class Ending:

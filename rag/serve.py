@@ -27,7 +27,16 @@ from rag.config import Settings
 from rag.connection import connection_class
 from rag.encode import load_encoder
 from rag.errors import EXIT_FAILED, NotReady, Unguarded
-from rag.guard import Crowd, Ending, Envelope, Guard, Identified, is_loopback, own_names
+from rag.guard import (
+    Crowd,
+    Ending,
+    Envelope,
+    Guard,
+    Identified,
+    Refused,
+    is_loopback,
+    own_names,
+)
 from rag.keys import KeyFile, Right
 from rag.logs import configure
 from rag.metrics import Metered
@@ -119,6 +128,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
             Middleware(Ending),
+            Middleware(Refused, counts=_is_work),
             Middleware(Guard, hosts=hosts),
             Middleware(
                 Access,
@@ -163,7 +173,7 @@ def serve(
         app,
         http=connection_class(settings.body_timeout_s, settings.max_connections),
         log_config=None,
-        log_level=logging.WARNING,
+        log_level=logging.ERROR,  # it warns of each request that is none, which strangers send
         access_log=False,  # its lines would hold the questions
         server_header=False,
         proxy_headers=False,

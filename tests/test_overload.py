@@ -192,14 +192,29 @@ def test_a_long_text_that_nobody_takes_is_being_worked_on_until_it_is_cut_off(
         until(lambda: ask(port)[0] == 200)
 
 
-def test_of_too_many_connections_the_longest_silent_goes(tmp_path: Path) -> None:
+def test_of_too_many_connections_the_slowest_goes(tmp_path: Path) -> None:
     with ready(tmp_path, max_connections=10) as (_, port), ExitStack() as stack:
+        upload = stack.enter_context(sent(port, article(1_000_000, 500_000)))
         silent = [stack.enter_context(sent(port, b"GET")) for _ in range(12)]
-        assert ask(port)[0] == 200
-        with suppress(ConnectionError):
-            assert silent[0].recv(100) == b""
+        until(lambda: ask(port)[0] == 200)
+        with suppress(ConnectionResetError):
+            assert next_of(silent) == b""
+        upload.sendall(article(1_000_000, 1_000_000)[-500_000:])
+        assert upload.recv(1000).startswith(b"HTTP/1.1 200")
         silent[-1].sendall(b" /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[-1].recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_who_comes_while_all_connections_are_at_work_is_told_so(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=0.5, max_connections=4) as (_, port), ExitStack() as stack:
+        asked = [stack.enter_context(sent(port, request() + ASK)) for _ in range(4)]
+        until(lambda: metric(port, "rag_questions_answering") == 3)
+        assert call(port, "GET", "/health/live")[0] == 200
+        status, headers, body = ask(port)
+        assert (status, bool(headers["retry-after"])) == (429, True)
+        assert "connections" in json.loads(body)["detail"]
+        for each in asked:
+            assert each.recv(100).startswith(b"HTTP/1.1 200")
 
 
 def article(length: int, given: int) -> bytes:

@@ -189,7 +189,10 @@ def test_a_long_text_that_nobody_takes_is_being_worked_on_until_it_is_cut_off(
             connection.connect(("127.0.0.1", port))
             connection.sendall(b"GET /articles/long/text HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: ask(port)[0] == 429)
+        texts = 'rag_request_seconds_count{method="GET",route="/articles/{article_id}/text"}'
+        assert metric(port, texts) == 0  # none is done, though all there is to send is there
         until(lambda: ask(port)[0] == 200)
+        until(lambda: metric(port, texts) == 3)
 
 
 def test_of_too_many_connections_the_slowest_goes(tmp_path: Path) -> None:

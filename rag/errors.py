@@ -204,8 +204,7 @@ class KeysDamaged(RagError):
     def __init__(self, file: str, fault: str) -> None:
         self.fault = fault
         super().__init__(
-            f"{file}: {fault}. Restore it from a backup, or remove it and make new keys with "
-            "`rag key add`"
+            f"{file}: {fault}. No backup holds keys: remove it and make new ones with `rag key add`"
         )
 
 

@@ -33,6 +33,8 @@ def empty(tmp_path: Path) -> Iterator[TestClient]:
     [
         ({"question": ""}, "question"),
         ({"question": " \t\n\u00a0"}, "question"),
+        ({"question": " \u200b\n"}, "question"),
+        ({"question": "\u2028\ufeff\u202e\0"}, "question"),
         ({"question": "x" * 8001}, "question"),
         ({"question": None}, "question"),
         ({"question": "half \ud800"}, "question"),

@@ -87,7 +87,8 @@ class Bodies:
         body.take(part)
         self._held_bytes += body.counted_bytes - held_bytes
         while self._held_bytes > self._most_bytes and not body.error:
-            silent = min(self._coming, key=lambda each: each.heard_at)
+            large = [each for each in self._coming if each.counted_bytes]
+            silent = min(large, key=lambda each: each.heard_at)
             silent.refuse(Crowded("other requests are large; try again in a moment"))
             self._let_go(silent)
 

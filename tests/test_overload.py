@@ -235,6 +235,7 @@ def next_of(connections: list[socket.socket]) -> bytes:
 
 def test_large_bodies_that_stall_give_way_and_keep_no_small_one_out(tmp_path: Path) -> None:
     with ready(tmp_path, max_body_bytes=1_000_000) as (_, port), ExitStack() as stack:
+        small = stack.enter_context(sent(port, request() + ASK[:5]))
         stalled = [stack.enter_context(sent(port, article(1_000_000, 999_999))) for _ in range(9)]
         assert next_of(stalled).startswith(b"HTTP/1.1 429")  # nine are more than have room
         assert ask(port)[0] == 200
@@ -244,6 +245,8 @@ def test_large_bodies_that_stall_give_way_and_keep_no_small_one_out(tmp_path: Pa
         assert next_of(stalled).startswith(b"HTTP/1.1 429")
         stalled[0].sendall(b" ")
         assert stalled[0].recv(1000).startswith(b"HTTP/1.1 200")
+        small.sendall(ASK[5:])
+        assert small.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_large_bodies_that_are_whole_do_not_give_way(tmp_path: Path) -> None:

@@ -27,14 +27,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rag.errors import KeyNeeded, KeysDamaged, NotReady, RightMissing
 from rag.keys import KeyFile, Right, key_of
 from rag.problems import error_response, status_response
+from rag.wire import READING_METHODS, READING_POSTS
 
 logger = logging.getLogger(__name__)
 
 OPEN = frozenset(["/health/live", "/health/ready"])
-READING_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
-READING_POSTS = frozenset(["/ask", "/search", "/verify"])
-"""What changes nothing. All else needs the right to write, also what comes to be later."""
-
 CHALLENGES = ('Bearer realm="rag"', 'Basic realm="rag", charset="UTF-8"')
 
 MINUTE_S = 60.0
@@ -130,7 +127,8 @@ class WrongKeys:
 
 
 def needed_right(method: str, path: str) -> Right:
-    """What a key must be good for."""
+    """What a key must be good for. What is not known to change nothing, also what comes to be
+    later, needs the right to write."""
     reads = method in READING_METHODS or (method == "POST" and path in READING_POSTS)
     return Right.ASK if reads else Right.WRITE
 

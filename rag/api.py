@@ -8,13 +8,15 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 from rag.adding import add
-from rag.errors import ArticleNotFound, InvalidRequest
+from rag.errors import ArticleNotFound
 from rag.metrics import MEDIA_TYPE as METRICS_TYPE
+from rag.parsing import validated
 from rag.problems import openapi_responses
 from rag.reading import Reading
 from rag.searcher import TOP_K
@@ -44,14 +46,16 @@ from rag.wire import (
     verification_json,
 )
 
-REPEATABLE = frozenset(["source"])
-
 _ARTICLE = ArticleIn.model_json_schema()
-Articles = Annotated[
-    Any,
-    Body(description="One article, or a list of them."),
-    WithJsonSchema({"anyOf": [_ARTICLE, {"type": "array", "items": _ARTICLE}]}),
-]
+ARTICLES = {"title": "Articles", "anyOf": [_ARTICLE, {"type": "array", "items": _ARTICLE}]}
+
+BODIES, BODY_SCHEMAS = models_json_schema(
+    [(AskRequest, "validation"), (VerifyRequest, "validation")],
+    ref_template="#/components/schemas/{model}",
+)
+"""What bodies say, for OpenAPI. The calls take them as bytes: what is waiting for its turn is not
+parsed yet."""
+
 AtRevision = Annotated[Revision | None, Query(description="Of the article; none: today's.")]
 
 
@@ -112,29 +116,30 @@ class ReadyOut(HealthOut):
     checked_at: str | None
 
 
-async def _each_once(request: Request) -> None:
-    """Refuse a parameter given twice: one of the two would be passed over."""
-    names = [name for name, _ in request.query_params.multi_items() if name not in REPEATABLE]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequest(name, "it is given more than once")
+router = APIRouter(responses=openapi_responses(401, 403, 422, 429, 500, 503))
+health = APIRouter(prefix="/health", responses=openapi_responses(403, 422, 500, 503))
 
 
-router = APIRouter(
-    dependencies=[Depends(_each_once)],
-    responses=openapi_responses(401, 403, 422, 429, 500, 503),
+def _sent(schema: object) -> dict[str, Any]:
+    """What OpenAPI says of a body."""
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"content": content, "required": True}}
+
+
+QUESTION = _sent(BODIES[AskRequest, "validation"])
+CLAIM = _sent(BODIES[VerifyRequest, "validation"])
+
+
+@router.post(
+    "/ask",
+    response_model=AnswerOut,
+    responses=openapi_responses(400, 408, 413, 415),
+    openapi_extra=QUESTION,
 )
-health = APIRouter(
-    prefix="/health",
-    dependencies=[Depends(_each_once)],
-    responses=openapi_responses(403, 422, 500, 503),
-)
-
-
-@router.post("/ask", response_model=AnswerOut, responses=openapi_responses(400, 408, 413, 415))
-async def ask(asked: AskRequest, service: Asking, request: Request) -> Response:
+async def ask(service: Asking, request: Request) -> Response:
     """The best citations for a question, each with the place where it can be checked."""
-    return await _in_turn(request, service, partial(_answer, service, asked))
+    body = await request.body()
+    return await _in_turn(request, service, lambda: _answer(service, validated(AskRequest, body)))
 
 
 @router.get("/ask", response_model=AnswerOut)
@@ -145,16 +150,24 @@ async def ask_by_address(
     return await _in_turn(request, service, partial(_answer, service, asked.request()))
 
 
-@router.post("/search", response_model=HitsOut, responses=openapi_responses(400, 408, 413, 415))
-async def search(asked: AskRequest, service: Asking, request: Request) -> Response:
+@router.post(
+    "/search",
+    response_model=HitsOut,
+    responses=openapi_responses(400, 408, 413, 415),
+    openapi_extra=QUESTION,
+)
+async def search(service: Asking, request: Request) -> Response:
     """The best passages for a query, without the decision to answer."""
-    return await _in_turn(request, service, partial(_hits, service, asked))
+    body = await request.body()
+    return await _in_turn(request, service, lambda: _hits(service, validated(AskRequest, body)))
 
 
-@router.post("/articles", responses=openapi_responses(400, 408, 413, 415))
-async def add_articles(articles: Articles, service: Asking) -> AddOut:
+@router.post(
+    "/articles", responses=openapi_responses(400, 408, 413, 415), openapi_extra=_sent(ARTICLES)
+)
+async def add_articles(service: Asking, request: Request) -> AddOut:
     """Add articles, or revise those of the same id; what cannot be taken is listed in `failed`."""
-    return await service.in_line(partial(add, service, articles))
+    return await service.in_line(partial(add, service, await request.body()))
 
 
 @router.get("/articles")
@@ -197,13 +210,18 @@ async def remove_article(article_id: str, service: Serving) -> RemovedOut:
     return RemovedOut(removed=article_id, generation=outcome.generation)
 
 
-@router.post("/verify", responses=openapi_responses(400, 404, 408, 413, 415))
-def verify(claim: VerifyRequest, service: Serving) -> VerifyOut:
+@router.post(
+    "/verify",
+    response_model=VerifyOut,
+    responses=openapi_responses(400, 404, 408, 413, 415),
+    openapi_extra=CLAIM,
+)
+async def verify(service: Serving, request: Request) -> Response:
     """Whether a quote stands in an article, and there."""
-    verification = service.searcher.verify(
-        claim.article_id, claim.start, claim.end, claim.quote, claim.revision
+    body = await request.body()
+    return await _in_turn(
+        request, service, lambda: _verification(service, validated(VerifyRequest, body))
     )
-    return verification_json(verification)
 
 
 @health.get("/live", openapi_extra={"security": []})
@@ -241,6 +259,13 @@ def _answer(service: Service, asked: AskRequest) -> AnswerOut:
 def _hits(service: Service, asked: AskRequest) -> HitsOut:
     result = service.search(asked.question, **asked.bounds())
     return hits_json(result, encoder=service.encoder.name)
+
+
+def _verification(service: Service, claim: VerifyRequest) -> VerifyOut:
+    verification = service.searcher.verify(
+        claim.article_id, claim.start, claim.end, claim.quote, claim.revision
+    )
+    return verification_json(verification)
 
 
 def _head(reading: Reading | None, article_id: str, revision: int | None) -> ArticleHead:

@@ -6,6 +6,8 @@ Only the command line and the server import this; everything below takes plain v
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,7 +93,7 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=512,
         description="Connections that the server has at a time; for one more it closes that whose "
-        "client it has waited for the longest.",
+        "request comes the slowest. If it is at work for all, what comes on that one gets 429.",
         ge=1,
     )
     queue_timeout_s: float = Field(
@@ -173,7 +175,8 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
+            names = (name.strip().removesuffix(".") for name in value.split(","))
+            return tuple(name for name in names if name)
         return value
 
     @field_validator("allowed_hosts")
@@ -207,6 +210,17 @@ def load_settings(**given: Any) -> Settings:
     first, *others = problems
     rest = "".join(f"; {variable}: {problem}" for variable, problem in others)
     raise InvalidRequest(first[0], first[1] + rest)
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """What to say of each environment variable that looks like a setting and is none."""
+    known = [_variable((name,)) for name in Settings.model_fields]
+    said = []
+    for name in sorted(names):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = get_close_matches(name.upper(), known, n=1)
+            said.append(f"{name} is no setting" + "".join(f"; {each} is one" for each in near))
+    return said
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

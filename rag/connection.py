@@ -3,20 +3,39 @@
 uvicorn ends a connection on which nothing comes after a response, and nothing else: a client that
 sends its request's head a byte at a time, or does not take its response, keeps the connection and
 what is held for it. Neither has a thread, but there is an end to file descriptors and to memory.
+And it answers itself what is no HTTP; here the application does, as everything else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+SPARED_S = 1.0
+"""How long a client may be silent before its connection is closed for another: one that has just
+connected has not been heard of either."""
+
+SLOW_BYTES_S = 1000
+"""What comes slower counts as silent, or a byte now and then would keep a connection."""
+
+MALFORMED = "rag.malformed"
+"""In the state of a scope: status and detail of the answer to what is no request."""
+
+ONE_TOO_MANY = "rag.one_too_many"
+"""In the state of a scope: its connection is to be closed, for there are too many."""
+
+DETAIL_CHARACTERS = 200
 
 
 def connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
     """A protocol for uvicorn's `http`: a request's head, and the next part of a response, have
-    `timeout_s` to be sent and taken. Of more than `most` connections, the one whose client is
-    waited for the longest is closed."""
+    `timeout_s` to be sent and taken. For one of more than `most` connections that is closed whose
+    request comes the slowest, of which nothing has come first; if the server is at work for all
+    others, the new one is marked as `ONE_TOO_MANY`, and closed at once if half as many are."""
 
     class Connection(_Connection):
         pass
@@ -32,11 +51,16 @@ class _Connection(H11Protocol):
 
     _head_due: asyncio.TimerHandle | None = None
     _taking_due: asyncio.TimerHandle | None = None
-    _waited_for_since = 0.0
+    _since = 0.0
+    """When the client connected, got its last response, or began its request."""
+    _heard_at = 0.0
+    _come_bytes = 0
+    """Of a request, since then."""
+    _malformed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._waited_for_since = time.monotonic()
+        self._since = self._heard_at = time.monotonic()
         self._wait_for_head()
         if len(self.connections) > self.most:
             self._make_room()
@@ -46,6 +70,15 @@ class _Connection(H11Protocol):
         self._stop_waiting_for_taking()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._malformed:
+            return
+        self._heard_at = time.monotonic()
+        if not self._come_bytes:
+            self._since = self._heard_at
+        self._come_bytes += len(data)
+        super().data_received(data)
+
     def handle_events(self) -> None:
         super().handle_events()
         if not self._between_requests():
@@ -54,8 +87,24 @@ class _Connection(H11Protocol):
             self._wait_for_head()
 
     def on_response_complete(self) -> None:
-        self._waited_for_since = time.monotonic()
+        self._since = self._heard_at = time.monotonic()
+        self._come_bytes = 0
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """See H11Protocol. What is wrong is known to h11, whose error is being handled."""
+        error = sys.exception()
+        self._malformed = True
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()  # a response was begun
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # what waits for the rest waits no longer
+            self.cycle.message_event.set()
+        status = getattr(error, "error_status_hint", 400)
+        reason = str(error or msg).partition(": bytearray")[0]  # it repeats what was sent
+        detail = f"the request cannot be read: {reason}"[:DETAIL_CHARACTERS]
+        self._answer_malformed(status, detail)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -71,6 +120,38 @@ class _Connection(H11Protocol):
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _answer_malformed(self, status: int, detail: str) -> None:
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "method": "",
+            "root_path": self.root_path,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [],
+            "state": {**self.app_state, MALFORMED: (status, detail)},
+        }
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            conn=self.conn,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            on_response=self.on_response_complete,
+        )
+        task = self.loop.create_task(self.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _wait_for_head(self) -> None:
         self._head_due = self.loop.call_later(self.timeout_s, self._give_up_head)
@@ -100,7 +181,21 @@ class _Connection(H11Protocol):
         else:
             self.transport.abort()
 
+    def _pace(self, now: float) -> float:
+        """Bytes a second of the request that is coming."""
+        return self._come_bytes / max(now - self._since, SPARED_S)
+
+    def _may_go(self, now: float) -> bool:
+        silent = now - self._heard_at >= SPARED_S
+        slow = now - self._since >= SPARED_S and self._pace(now) < SLOW_BYTES_S
+        return self.waits_for_client() and (silent or slow)
+
     def _make_room(self) -> None:
+        now = time.monotonic()
         ours = [each for each in self.connections if isinstance(each, _Connection)]
-        waiting = [each for each in ours if each.waits_for_client()]
-        min(waiting, key=lambda each: each._waited_for_since).transport.abort()
+        if may_go := [each for each in ours if each._may_go(now)]:
+            min(may_go, key=lambda each: (each._pace(now), each._since)).transport.abort()
+        elif len(self.connections) > self.most + self.most // 2:
+            self.transport.abort()
+        else:
+            self.app_state = {**self.app_state, ONE_TOO_MANY: True}

@@ -205,8 +205,7 @@ class KeysDamaged(RagError):
     def __init__(self, file: str, fault: str) -> None:
         self.fault = fault
         super().__init__(
-            f"{file}: {fault}. Restore it from a backup, or remove it and make new keys with "
-            "`rag key add`"
+            f"{file}: {fault}. No backup holds keys: remove it and make new ones with `rag key add`"
         )
 
 
@@ -223,7 +222,10 @@ class TooLarge(RagError):
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        super().__init__(f"the limit is {limit_bytes} bytes (RAG_MAX_BODY_BYTES); send less a call")
+        super().__init__(
+            f"the limit is {limit_bytes} bytes here (RAG_MAX_BODY_BYTES, less for a question); "
+            "send less a call"
+        )
 
 
 class NotReady(RagError):

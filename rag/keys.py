@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,8 +70,10 @@ class KeyFile:
         Read again only if the file has changed. Raises KeysDamaged.
         """
         try:
-            known = self._known
-            if known is None or known[0] != _version(os.stat(self._file)):
+            known, state = self._known, os.stat(self._file)
+            if not stat.S_ISREG(state.st_mode):  # to open a pipe waits for who writes to it
+                raise KeysDamaged(str(self._file), "it cannot be read: it is no regular file")
+            if known is None or known[0] != _version(state):
                 with self._file.open("rb") as stream:
                     version = _version(os.fstat(stream.fileno()))
                     self._known = known = version, _parsed(stream.read())
@@ -158,9 +161,9 @@ def _digest(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()
 
 
-def _version(stat: os.stat_result) -> tuple[int, ...]:
+def _version(state: os.stat_result) -> tuple[int, ...]:
     """What differs between two states of a file."""
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _parsed(content: bytes) -> tuple[Key, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -18,6 +19,8 @@ _notes: ContextVar[dict[str, object]] = ContextVar("notes")
 """Of the request being handled; a thread that works for it has the same dictionary."""
 
 logger = logging.getLogger(__name__)
+
+_WORD = re.compile(r"[^\s\"=]+")
 
 
 class Style(StrEnum):
@@ -65,15 +68,29 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """For people: the message, then what is known of the request as name=value."""
+    """For people: the message, then what is known of the request as name=value, in quotes where a
+    value is more than a word. No text of others ends a line, turns it round or is obeyed."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of `record`; an error's traceback follows it."""
+        """The line of `record`; what else its message has, and an error's traceback, follow it,
+        indented."""
         fields = _fields(record)
-        head = [str(fields.pop(name)) for name in ("time", "level", "logger", "message")]
-        known = [f"{name}={value}" for name, value in fields.items()]
-        error = _error(self, record).get("traceback", "")
-        return "\n".join([" ".join([*head, *known]), *([error] if error else [])])
+        message, *more = str(fields.pop("message")).split("\n")
+        head = [str(fields.pop(name)) for name in ("time", "level", "logger")]
+        known = [f"{name}={_word(value)}" for name, value in fields.items()]
+        more += _error(self, record).get("traceback", "").splitlines()
+        indented = [f"  {_plain(line)}" for line in more if line]
+        return "\n".join([" ".join([*head, _plain(message), *known]), *indented])
+
+
+def _word(value: object) -> str:
+    text = str(value)
+    return _plain(text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False))
+
+
+def _plain(text: str) -> str:
+    """`text`, its control characters and all others that do not show escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def settings(index: Path | None, **given: Any) -> Settings:
-    """The settings, what was given on the command line before the environment."""
-    from rag.config import load_settings
+    """The settings, what was given on the command line before the environment. A variable that is
+    none of them is told of on standard error."""
+    from rag import show
+    from rag.config import load_settings, unknown_variables
 
+    for line in unknown_variables(os.environ):
+        show.err.print(line, markup=False)
     values = {name: value for name, value in given.items() if value is not None}
     if index is not None:
         values["index"] = index

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from rag.cite import web_address
@@ -63,6 +64,16 @@ FIELDS = {
     "published_to": "The last date",
 }
 """What people call the fields that an error may name."""
+
+
+class PageQuery(BaseModel):
+    """The parameters of the page's form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    q: str | None = None
+    first: str = Field(default="", alias="from")
+    last: str = Field(default="", alias="to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +128,16 @@ class Reading:
 
 
 @router.get("/")
-async def ask(
-    request: Request,
-    q: str | None = None,
-    first: Annotated[str, Query(alias="from")] = "",
-    last: Annotated[str, Query(alias="to")] = "",
-) -> Response:
+async def ask(asked: Annotated[PageQuery, Query()], request: Request) -> Response:
     """The field, and under it the answer if there is a question."""
     service: Service = request.app.state.service
-    form = Form(q, first.strip(), last.strip())
+    form = Form(asked.q, asked.first.strip(), asked.last.strip())
     try:
-        if q is None:
+        if asked.q is None:
             return await run_in_threadpool(_ask_page, service, form)
         await service.loaded()
-        return await service.in_turn(partial(_answered, service, form, q), request.is_disconnected)
+        answered = partial(_answered, service, form, asked.q)
+        return await service.in_turn(answered, request.is_disconnected)
     except RagError as error:
         return await run_in_threadpool(_not_answered, service, form, error)
 

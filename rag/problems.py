@@ -137,10 +137,6 @@ def _http_response(error: HTTPException, headers: Mapping[str, str]) -> Response
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
-    if found and found[0]["type"] == "json_invalid":
-        reason, place = found[0]["ctx"]["error"], found[0]["loc"][1]
-        detail = f"the body is not JSON: {reason} (character {place})"
-        return status_response(HTTPStatus.BAD_REQUEST, detail)
     errors = [{"field": _field(e["loc"]), "detail": _saying(e)} for e in found[:ERRORS_NAMED]]
     first, *others = errors
     rest = "".join(f"; {each['field']}: {each['detail']}" for each in others)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ TOP_K_MOST = 100
 
 QUESTION_CHARACTERS = 8_000
 """The longest question."""
+
+UNSEEN = frozenset(["Cc", "Cf", "Zl", "Zp", "Zs"])
+"""Categories of characters that show nothing, as control characters and spaces of no width."""
 
 NO_FILTERS = Filters()
 
@@ -269,7 +273,7 @@ class Searcher:
                 "question",
                 f"it has {len(question)} characters; the limit is {self._question_characters}",
             )
-        if not normalise_text(question):
+        if all(unicodedata.category(character) in UNSEEN for character in question):
             raise InvalidRequest("question", "it is empty")
         if not 1 <= top_k <= TOP_K_MOST:
             raise InvalidRequest("top_k", f"{top_k} is not between 1 and {TOP_K_MOST}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
@@ -26,19 +27,29 @@ from rag.config import Settings
 from rag.connection import connection_class
 from rag.encode import load_encoder
 from rag.errors import EXIT_FAILED, NotReady, Unguarded
-from rag.guard import Crowd, Ending, Envelope, Guard, Identified, is_loopback, own_names
+from rag.guard import (
+    Crowd,
+    Ending,
+    Envelope,
+    Guard,
+    Identified,
+    Refused,
+    is_loopback,
+    own_names,
+)
 from rag.keys import KeyFile, Right
 from rag.logs import configure
 from rag.metrics import Metered
 from rag.service import Limits, Service
 from rag.types import Encoder
+from rag.wire import READING_POSTS
 
 LAST_S = 2
 """How long after the requests' own time a thread that cannot be ended, as one in the model, keeps
 the process alive. The archive takes no harm: it is made to be killed."""
 
 BODIES_AT_ONCE = 8
-"""Of the largest size that may be held in memory together."""
+"""Of the largest size that may be held in memory together, small ones apart."""
 
 WAITING_CONNECTIONS = 1024
 
@@ -46,7 +57,10 @@ HEAD_BYTES = 64 * 1024
 """The longest head of a request, without the question that may stand in its address."""
 
 CHARACTER_BYTES = 12
-"""A character of four bytes as it stands in an address, %F0%9F%A6%A0."""
+"""A character of four bytes as it stands in an address, %F0%9F%A6%A0; JSON takes no more for it."""
+
+FILTERS_BYTES = 4 * 1024 * 1024
+"""The longest body of a question, without the question: three filters of 10,000 ids."""
 
 UNCROWDED = ("/health/", "/metrics")
 
@@ -73,6 +87,8 @@ class _Described(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """See FastAPI. The empty requirement: where there is no key, none is asked for."""
         schema = super().openapi()
+        bodies = jsonable_encoder(api.BODY_SCHEMAS["$defs"], exclude_none=True)
+        schema["components"]["schemas"] |= bodies
         schema["components"]["securitySchemes"] = SECURITY_SCHEMES
         schema["security"] = [{name: []} for name in SECURITY_SCHEMES] + [{}]
         return schema
@@ -112,7 +128,8 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             Middleware(Envelope),
             Middleware(Metered, metrics=service.metrics),
             Middleware(Ending),
-            Middleware(Guard, hosts=hosts, max_body_bytes=settings.max_body_bytes),
+            Middleware(Refused, counts=_is_work),
+            Middleware(Guard, hosts=hosts),
             Middleware(
                 Access,
                 keys=keys,
@@ -121,6 +138,7 @@ def create_app(settings: Settings, *, encoder: Encoder | None = None) -> FastAPI
             ),
             Middleware(
                 Bodies,
+                limits=_body_limits(settings),
                 timeout_s=settings.body_timeout_s,
                 most_bytes=BODIES_AT_ONCE * settings.max_body_bytes,
             ),
@@ -155,7 +173,7 @@ def serve(
         app,
         http=connection_class(settings.body_timeout_s, settings.max_connections),
         log_config=None,
-        log_level=logging.WARNING,
+        log_level=logging.ERROR,  # it warns of each request that is none, which strangers send
         access_log=False,  # its lines would hold the questions
         server_header=False,
         proxy_headers=False,
@@ -216,6 +234,13 @@ def _is_work(scope: Scope) -> bool:
 
 def _is_change(scope: Scope) -> bool:
     return needed_right(scope["method"], scope["path"]) is Right.WRITE
+
+
+def _body_limits(settings: Settings) -> dict[str, int]:
+    """The longest body of each call that reads one, in bytes."""
+    question = FILTERS_BYTES + CHARACTER_BYTES * settings.max_question_characters
+    limits = dict.fromkeys(READING_POSTS, min(question, settings.max_body_bytes))
+    return {**limits, "/articles": settings.max_body_bytes}
 
 
 def _limits(settings: Settings) -> Limits:

@@ -24,6 +24,10 @@ from rag.types import (
     Verification,
 )
 
+READING_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+READING_POSTS = frozenset(["/ask", "/search", "/verify"])
+"""What changes nothing."""
+
 DECIMALS = 6
 """Scores come from 32-bit numbers; what is beyond that is noise."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,21 @@ def test_another_programs_variable_is_none_of_ours(monkeypatch: pytest.MonkeyPat
     assert load_settings().port == 8000
 
 
+def test_a_variable_that_is_no_setting_is_told_of(
+    rag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_MAX_BODYBYTES", "1")
+    monkeypatch.setenv("RAG_ZZZ", "1")
+    monkeypatch.setenv("rag_port", "8001")
+    done = rag("status", "--json")
+    assert done.code == 0
+    assert done.json
+    assert done.err.splitlines() == [
+        "RAG_MAX_BODYBYTES is no setting; RAG_MAX_BODY_BYTES is one",
+        "RAG_ZZZ is no setting",
+    ]
+
+
 def test_no_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RAG_PORT=1234\n")
     monkeypatch.chdir(tmp_path)
@@ -62,7 +78,7 @@ def test_no_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 def test_allowed_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAG_ALLOWED_HOSTS", " archive.example, 10.0.0.7 ,::1,[::2],")
+    monkeypatch.setenv("RAG_ALLOWED_HOSTS", " archive.example., 10.0.0.7 ,::1,[::2],.")
     assert load_settings().allowed_hosts == ("archive.example", "10.0.0.7", "::1", "[::2]")
 
 

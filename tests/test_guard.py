@@ -256,7 +256,10 @@ async def answered(app: ASGIApp, path: str, statuses: dict[str, int]) -> None:
 
 
 async def work(scope: Scope, receive: Receive, send: Send) -> None:
-    """A call: one under /slow waits until it is cut off, one under /begun after it has begun."""
+    """A call: one under /slow waits until it is cut off, one under /begun after it has begun.
+    One under /free takes a thousand turns of the loop."""
+    for _ in range(1000 if scope["path"] == "/free" else 0):
+        await asyncio.sleep(0)
     if scope["path"] != "/slow":
         await send({"type": "http.response.start", "status": 200, "headers": []})
     if scope["path"] in ("/slow", "/begun"):

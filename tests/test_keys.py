@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,23 @@ def test_no_file_is_not_the_same_as_no_key(tmp_path: Path) -> None:
     with pytest.raises(KeyNotFound):
         KeyFile(tmp_path).revoke("one")
     assert KeyFile(tmp_path).keys() is None
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys.json")
+    faults: list[str] = []
+
+    def read() -> None:
+        with pytest.raises(KeysDamaged) as caught:
+            KeyFile(tmp_path).keys()
+        faults.append(str(caught.value))
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    reading.join(30)
+    (fault,) = faults
+    assert "no regular file" in fault
+    assert "No backup holds keys" in fault
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a\n", "x" * 65, "\udcff"])

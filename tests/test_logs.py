@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -130,3 +131,50 @@ def test_lines_for_people(tmp_path: Path) -> None:
 
 def test_nothing_is_logged_of_a_request_by_default(tmp_path: Path) -> None:
     assert logged(tmp_path) == ""
+
+
+FORGED = "2026-01-01T00:00:00.000+00:00 error rag.archive lost"
+SAID = [
+    "a ship\n{}",
+    "a ship\r{}",
+    "a ship\x85{}",
+    "a ship\u2028{}",
+    "a ship\u2029{}",
+    "a ship\x1b[2K\x1b[1G{}",
+    "a \u202eship\u202c {}",
+    "a \u2066ship\u2069 {}",
+    'a ship" status=500 request_id="x {}',
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("where", ["question", "message"])
+def test_no_text_of_others_is_more_than_its_value_in_a_line(where: str, said: str) -> None:
+    text = said.format(FORGED)
+    record = logging.makeLogRecord({"msg": "request", "name": "rag.logs", "levelname": "INFO"})
+    if where == "question":
+        record.fields = {"question": text, "status": 200}
+    else:
+        record.msg = text
+    first, *rest = logs.Lines().format(record).split("\n")
+    assert all(line.startswith("  ") for line in rest)
+    assert all(line.isprintable() for line in (first, *rest))
+    assert not any(line.startswith(FORGED[:10]) for line in rest)
+    if where == "question":
+        assert rest == []
+        assert first.endswith(" status=200")
+        assert FORGED in first
+        value = first.partition(" question=")[2].rpartition(" ")[0]
+        assert value.startswith('"')
+        assert not re.search(r'[^\\]"', value[1:-1])  # its quotes are escaped: it is one value
+
+
+def test_a_question_on_several_lines_is_one_line(tmp_path: Path) -> None:
+    said = f"harbour\n{FORGED}"
+    with running(tmp_path / "index", log="text", log_questions=True) as (process, port):
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("POST", "/ask", json.dumps({"question": said}), JSON)
+            assert connection.getresponse().status == 200
+        process.terminate()
+        (line,) = process.communicate(timeout=30)[1].splitlines()
+    assert f'question="harbour\\n{FORGED}"' in line

@@ -24,6 +24,7 @@ import pytest
 
 from rag.archive import Archive
 from rag.errors import EXIT_FAILED
+from rag.keys import KeyFile
 from rag.problems import STOPPING
 from tests.served import JSON, QUESTION, running
 
@@ -188,25 +189,90 @@ def test_a_long_text_that_nobody_takes_is_being_worked_on_until_it_is_cut_off(
             connection.connect(("127.0.0.1", port))
             connection.sendall(b"GET /articles/long/text HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: ask(port)[0] == 429)
+        texts = 'rag_request_seconds_count{method="GET",route="/articles/{article_id}/text"}'
+        assert metric(port, texts) == 0  # none is done, though all there is to send is there
         until(lambda: ask(port)[0] == 200)
+        until(lambda: metric(port, texts) == 3)
 
 
-def test_of_too_many_connections_the_longest_silent_goes(tmp_path: Path) -> None:
+def test_of_too_many_connections_the_slowest_goes(tmp_path: Path) -> None:
     with ready(tmp_path, max_connections=10) as (_, port), ExitStack() as stack:
+        upload = stack.enter_context(sent(port, article(1_000_000, 500_000)))
         silent = [stack.enter_context(sent(port, b"GET")) for _ in range(12)]
-        assert ask(port)[0] == 200
-        with suppress(ConnectionError):
-            assert silent[0].recv(100) == b""
+        until(lambda: ask(port)[0] == 200)
+        with suppress(ConnectionResetError):
+            assert next_of(silent) == b""
+        upload.sendall(article(1_000_000, 1_000_000)[-500_000:])
+        assert upload.recv(1000).startswith(b"HTTP/1.1 200")
         silent[-1].sendall(b" /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert silent[-1].recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_bodies_together_have_a_bound(tmp_path: Path) -> None:
-    with ready(tmp_path, max_body_bytes=10_000) as (_, port), ExitStack() as stack:
+def test_who_comes_while_all_connections_are_at_work_is_told_so(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=0.5, max_connections=4) as (_, port), ExitStack() as stack:
+        asked = [stack.enter_context(sent(port, request() + ASK)) for _ in range(4)]
+        until(lambda: metric(port, "rag_questions_answering") == 3)
+        assert call(port, "GET", "/health/live")[0] == 200
+        status, headers, body = ask(port)
+        assert (status, bool(headers["retry-after"])) == (429, True)
+        assert "connections" in json.loads(body)["detail"]
+        for each in asked:
+            assert each.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def article(length: int, given: int) -> bytes:
+    """A request to add an article, padded to `length` bytes, of which it has the first `given`."""
+    body = json.dumps({"id": "a", "text": "A ship came."}).encode().ljust(length)
+    return request(length).replace(b"/ask", b"/articles") + body[:given]
+
+
+def next_of(connections: list[socket.socket]) -> bytes:
+    """What comes on the first of them on which something does, which is then no more of them."""
+    first = select.select(connections, [], [], WAIT_S)[0][0]
+    connections.remove(first)
+    return bytes(first.recv(1000))
+
+
+def test_large_bodies_that_stall_give_way_and_keep_no_small_one_out(tmp_path: Path) -> None:
+    with ready(tmp_path, max_body_bytes=1_000_000) as (_, port), ExitStack() as stack:
+        small = stack.enter_context(sent(port, request() + ASK[:5]))
+        stalled = [stack.enter_context(sent(port, article(1_000_000, 999_999))) for _ in range(9)]
+        assert next_of(stalled).startswith(b"HTTP/1.1 429")  # nine are more than have room
+        assert ask(port)[0] == 200
+        coming = stack.enter_context(sent(port, article(1_000_000, 500_000)))
+        coming.sendall(article(1_000_000, 1_000_000)[-500_000:])
+        assert coming.recv(1000).startswith(b"HTTP/1.1 200")
+        assert next_of(stalled).startswith(b"HTTP/1.1 429")
+        stalled[0].sendall(b" ")
+        assert stalled[0].recv(1000).startswith(b"HTTP/1.1 200")
+        small.sendall(ASK[5:])
+        assert small.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_large_bodies_that_are_whole_do_not_give_way(tmp_path: Path) -> None:
+    with (
+        ready(tmp_path, takes_s=WAIT_S, max_body_bytes=1_000_000) as (_, port),
+        ExitStack() as stack,
+    ):
         for _ in range(8):
-            stack.enter_context(sent(port, request(10_000) + b" " * 9_900))
-        with closing(sent(port, request(10_000) + b" " * 9_900)) as one_more:
+            stack.enter_context(sent(port, article(1_000_000, 1_000_000)))
+        with closing(sent(port, article(1_000_000, 999_999))) as one_more:
             assert one_more.recv(1000).startswith(b"HTTP/1.1 429")
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("/health/live", 405), ("/nothing", 404), ("/ask", 401)]
+)
+def test_a_body_that_nobody_reads_is_not_waited_for(
+    address: str, status: int, tmp_path: Path
+) -> None:
+    KeyFile(tmp_path / "index").add("reader")
+    head = request(1_000_000).replace(b"/ask", address.encode())
+    if status == 404:
+        secret = KeyFile(tmp_path / "index").add("writer", write=True)[1]
+        head = head[:-2] + f"Authorization: Bearer {secret}\r\n\r\n".encode()
+    with ready(tmp_path) as (_, port), closing(sent(port, head + b" " * 500_000)) as unfinished:
+        assert unfinished.recv(1000).startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_a_question_whose_client_has_gone_is_not_computed(tmp_path: Path) -> None:

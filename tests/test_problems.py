@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from rag import adding, parsing
 from tests.served import ARTICLES, JSON, QUESTION, filled, problem, server, text_of
 
 
@@ -31,6 +33,8 @@ def empty(tmp_path: Path) -> Iterator[TestClient]:
     [
         ({"question": ""}, "question"),
         ({"question": " \t\n\u00a0"}, "question"),
+        ({"question": " \u200b\n"}, "question"),
+        ({"question": "\u2028\ufeff\u202e\0"}, "question"),
         ({"question": "x" * 8001}, "question"),
         ({"question": None}, "question"),
         ({"question": "half \ud800"}, "question"),
@@ -90,6 +94,34 @@ def test_a_bad_question_by_address_gets_422(
     assert found["errors"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("address", "field", "told"),
+    [
+        ("/ask?q=x&q=y", "q", "more than once"),
+        ("/ask?q=x&%71=y", "q", "more than once"),
+        ("/?q=x&q=y", "q", "more than once"),
+        ("/?q=x&form=2025-01-01", "form", "not known here"),
+        ("/health/live?a&a", "a", "more than once"),
+        (f"/health/live?{'a' * 1000}&{'a' * 1000}", "a" * 100, "more than once"),
+        ("/nothing?" + "&".join(map(str, range(1001))), "query", "1,001 parameters"),
+        ("/health/live?" + "&" * 1000, "query", "the limit is 1,000"),
+        ("/ask?q=x" + "&source=a" * 1000, "query", "1,001 parameters"),
+    ],
+)
+def test_a_parameter_given_twice_and_parameters_without_end(
+    address: str, field: str, told: str, client: TestClient
+) -> None:
+    (error,) = problem(client.get(address), 422)["errors"]
+    assert error["field"] == field
+    assert told in error["detail"]
+
+
+def test_a_thousand_parameters_are_taken(client: TestClient) -> None:
+    sources = ["Coast Wire", *map(str, range(998))]
+    answer = client.get("/ask", params={"q": "harbour", "source": sources}).json()
+    assert {each["article"]["id"] for each in answer["citations"]} == {"harbour"}
+
+
 @pytest.mark.parametrize("question", ["nul \0 in it", "x" * 8000, "🦠" * 100, "\u202e'; --", "?!"])
 def test_any_text_is_a_question(question: str, client: TestClient) -> None:
     answer = client.post("/ask", json={"question": question})
@@ -120,6 +152,68 @@ def test_a_body_that_is_no_json_is_refused(address: str, body: bytes, client: Te
     assert len(response.content) < 500
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"a":' * 100_000, 400, "nested too deeply"),
+        (b'{"top_k":' + b"9" * 5000 + b"}", 400, "too many digits"),
+        (b'{"question": "\xe9"}', 400, "the byte at 14 is not UTF-8"),
+        ('{"question": "x"}'.encode("utf-16"), 400, "not UTF-8"),
+        (b'{"question": "x",}', 400, "(character 17)"),
+        (b'{"question": "x", "question": "y"}', 422, "question: it is given more than once"),
+        (b'[{"text": {"a": 1, "a": 1}}]', 422, "a: it is given more than once"),
+        (b"[" + b"[]," * 250_000 + b"[]]", 422, "more than 250,000 values"),
+        (b"[" + b"{}," * 250_000 + b"{}]", 422, "more than 250,000 values"),
+        (b'{"a":[' + b"1," * 250_000 + b"1]}", 422, "more than 250,000 values"),
+        (b"[" + b"null," * 250_000 + b"1]", 422, "more than 250,000 values"),
+        (b'[["' + b'a","' * 250_000 + b'"]]', 422, "more than 250,000 values"),
+    ],
+)
+@pytest.mark.parametrize("address", ["/search", "/articles", "/verify"])
+def test_what_is_wrong_with_a_body_is_told(
+    address: str, body: bytes, status: int, told: str, client: TestClient
+) -> None:
+    found = problem(client.post(address, content=body, headers=JSON), status)
+    assert told in found["detail"]
+
+
+def test_a_byte_order_mark_is_no_fault(client: TestClient) -> None:
+    body = json.dumps({"question": QUESTION}).encode("utf-8-sig")
+    assert client.post("/ask", content=body, headers=JSON).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/ask", "/search", "/verify", "/articles"])
+def test_a_body_is_parsed_in_its_turn_beside_the_loop(
+    address: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what waits would be parsed already, and nobody be answered while it is."""
+    service, places = client.app.state.service, []  # type: ignore[attr-defined]
+    read_json = parsing.read_json
+
+    def noted(*given: Any, **named: Any) -> Any:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()
+        limiter = service._changing if address == "/articles" else service._answering
+        places.append(limiter.borrowed_tokens)
+        return read_json(*given, **named)
+
+    for module in (parsing, adding):
+        monkeypatch.setattr(module, "read_json", noted)
+    problem(client.post(address, content=b"{", headers=JSON), 400)
+    assert places == [1]
+
+
+def test_a_question_takes_less_than_articles(client: TestClient) -> None:
+    for address in ("/ask", "/search", "/verify"):
+        problem(client.post(address, content=b" " * 4_300_000, headers=JSON), 413)
+    ids = [f"{number:0128}" for number in range(10_000)]
+    filters = dict.fromkeys(("source", "article_id", "exclude_article_id"), ids)
+    asked = {"question": "🦠" * 8000, "filters": filters}
+    assert client.post("/ask", json=asked).status_code == 200
+    problem(client.post("/articles", content=b" " * 4_300_000, headers=JSON), 400)
+
+
 @pytest.mark.parametrize("body", ["null", "5", '"text"', "[5]", '{"question": []}'])
 def test_a_body_of_another_shape_is_refused(body: str, client: TestClient) -> None:
     for address in ("/ask", "/articles", "/verify", "/search"):
@@ -127,7 +221,7 @@ def test_a_body_of_another_shape_is_refused(body: str, client: TestClient) -> No
 
 
 def test_a_stranger_cannot_have_a_long_error(client: TestClient) -> None:
-    fields = {f"{number}{'x' * 10_000}": number for number in range(500)}
+    fields = {f"{number}{'x' * 5_000}": number for number in range(500)}
     response = client.post("/ask", json=fields)
     problem(response, 422)
     assert len(response.content) < 10_000

@@ -75,6 +75,7 @@ class Archive:
         self._refreshing = threading.Lock()
         self._state = empty_state()
         self._was_there = False
+        self._lost_nothing_at: tuple[object, ...] = ()
         self._model_kept = False
 
     def stop_waiting(self) -> None:
@@ -103,6 +104,7 @@ class Archive:
             yield None
             return
         with self._store.read() as reading:
+            self._require_nothing_lost(reading)
             yield reading
 
     @contextmanager
@@ -116,6 +118,7 @@ class Archive:
         while True:
             place = self._store.place()
             with self._store.read() as reading:
+                self._require_nothing_lost(reading)
                 state = self._paired(reading, f"{reading.derived_from()} {place}")
                 if state is not None:
                     yield Snapshot(state, reading, self._lexical.analyzer)
@@ -142,7 +145,6 @@ class Archive:
         and EncodingsGone, after each of which nothing has changed, and StorageFailed, after which
         the change is not there or, if SQLite had it, is finished by whoever takes the lock next.
         """
-        self._exists()  # else a folder would be made for one that is not there any more
         with self._locks.writing():
             self._create()
             self._roll_forward()
@@ -271,10 +273,14 @@ class Archive:
         try:
             if not self._exists():
                 return faults
-            self._finish_reindexing()
             with self._store.read() as reading:
                 of, generation = reading.derived_from(), reading.generation
                 faults.extend(soundness.truth_faults(reading, report))
+                unfinished = reading.is_reindexing()
+            if unfinished and not faults:
+                with suppress(StorageFailed):  # where nobody can write
+                    self.recover()
+            with self._store.read() as reading:
                 derived = soundness.derived_faults(self.folder, reading, report)
                 if not (faults or derived):
                     report("recall")
@@ -282,7 +288,7 @@ class Archive:
             faults.extend(self._still_there(derived))
             self._words.require_nothing_lost()
         except ArchiveDamaged as error:
-            faults.append(Fault("library.db", error.fault))
+            faults.append(Fault("library.db", error.fault.removeprefix("library.db: ")))
         if recall is not None and recall.recall_at_10 < soundness.RECALL_LEAST:
             problem = f"recall@10 is {recall.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
             faults.append(Fault("dense", problem))
@@ -317,34 +323,39 @@ class Archive:
         return {part: sum(map(_size, self.folder.glob(each))) for part, each in parts.items()}
 
     def _exists(self) -> bool:
-        """Whether there is a database, of today's format after this call. Raises as
-        `_require_nothing_was_there`."""
-        if self._store.is_empty():
-            self._require_nothing_was_there()
+        """Whether there is a database, of today's format after this call. Raises as `_is_begun`."""
+        if not self._is_begun():
             return False
-        self._was_there = True
         if not self._store.is_current():
             self._mend("library.db is of an older format")
         return True
 
-    def _require_nothing_was_there(self) -> None:
-        """Raise StorageFailed if there was a database since this object is, which another must not
-        take the place of (its disk may come back), and ArchiveDamaged if its derived files are
-        there without it."""
-        if self._was_there:
-            problem = "library.db is not there any more; put it back, or restore a backup"
-            raise StorageFailed(str(self.folder), problem)
-        problem = soundness.lost(self.folder)
-        if problem:
-            raise self._store.damaged(problem)
+    def _is_begun(self) -> bool:
+        """Whether there is a database with tables.
 
-    def _finish_reindexing(self) -> None:
-        """Finish the lexical index that a killed writer was making anew, where that can be done."""
-        with self._store.read() as reading:
-            unfinished = reading.is_reindexing()
-        if unfinished:
-            with suppress(StorageFailed):
-                self.recover()
+        Raises StorageFailed if there was one since this object is, which another must not take the
+        place of (its disk may come back), and ArchiveDamaged if derived files are there without it.
+        """
+        was_there = self._was_there  # before the look: others may begin it meanwhile
+        if self._store.is_empty():
+            problem = soundness.lost(self.folder)
+            if not problem and not was_there:
+                return False
+            if was_there:
+                gone = "library.db is not there any more; put it back, or restore a backup"
+                raise StorageFailed(str(self.folder), gone)
+            if self._store.is_empty():  # a second look: it is there before what is made from it
+                raise self._store.damaged(problem)
+        self._was_there = True
+        return True
+
+    def _require_nothing_lost(self, reading: Reading) -> None:
+        """Raise ArchiveDamaged if the database lacks a change that its lexical index has; looked at
+        once for each generation."""
+        at = (self._store.place(), reading.derived_from(), reading.generation)
+        if at != self._lost_nothing_at:
+            self._words.require_nothing_lost()
+            self._lost_nothing_at = at
 
     def _still_there(self, found: list[Fault]) -> list[Fault]:
         """Which faults of derived files are there too while nobody writes to them."""
@@ -373,7 +384,6 @@ class Archive:
         if (state.library, state.generation) == wanted and state.whole():
             return state
         if wanted[1] == 0:
-            self._words.require_nothing_lost()
             return empty_state(library)
         with self._refreshing:
             state = self._state
@@ -401,9 +411,8 @@ class Archive:
         return max(seen, self._words.seen())
 
     def _create(self) -> None:
-        """Have a database of today's format. Raises as `_require_nothing_was_there`."""
-        if self._store.is_empty():
-            self._require_nothing_was_there()
+        """Have a database of today's format. Raises as `_is_begun`."""
+        self._is_begun()
         self._store.create()
 
     def _settled(self) -> int:
@@ -420,7 +429,9 @@ class Archive:
                 return reading.generation
         generation = self._seen() + 1
         with self._store.write() as writing:
-            writing.set_manifest({"committed": str(generation), "published": str(generation)})
+            # The base that it names may be gone: it was written before what was lost.
+            entries = {"committed": str(generation), "published": str(generation)}
+            writing.set_manifest({**entries, "dense_base": ""})
         return generation
 
     def _roll_forward(self) -> None:

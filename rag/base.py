@@ -34,7 +34,7 @@ class Base:
 
     def write_if_due(self) -> None:
         """Write it if it is due and nobody else is at it."""
-        with self._locks.writing_base(0):
+        with self._locks.writing_base(wait=False):
             if self.is_due():
                 self._write()
 
@@ -65,8 +65,10 @@ class Base:
         """Write it, set its name, and throw older ones away; under the base's lock."""
         place = self._store.place()
         with self._store.read() as reading:
-            archive = reading.archive()
-            dimension = int(reading.manifest()["dimension"])
+            archive, manifest = reading.archive(), reading.manifest()
+            if "dimension" not in manifest:
+                return  # there is no vector
+            dimension = int(manifest["dimension"])
             parts = reading.all_vectors(dimension)
             record = write_base(self._folder, reading.generation, dimension, parts)
             # Passages that died before are done with: else they would be a tail for ever.

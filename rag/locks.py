@@ -37,9 +37,9 @@ class Locks:
         """Hold the write lock."""
         return self._held("write", self._timeout_s)
 
-    def writing_base(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
+    def writing_base(self, *, wait: bool = True) -> AbstractContextManager[None]:
         """Hold the base's lock; never entered by one who holds the other."""
-        return self._held("base", self._timeout_s if timeout_s is None else timeout_s)
+        return self._held("base", self._timeout_s if wait else 0.0)
 
     def somebody_writes(self) -> bool:
         """Whether the write lock is held, or cannot be looked at."""

@@ -51,7 +51,8 @@ MAX_NAMED = 1_000
 # What of a file gives no article is read up to so many bytes, and so many times the file's own: a
 # few hundred kilobytes can hold a billion blank lines or empty records. A record counts as a
 # kilobyte at least, so that an end comes after seconds; where records are as long as any that say
-# something, even if all are wrong and packed as well as text is, all are looked at.
+# something, even if all are wrong and packed as well as text is, all are looked at. An article
+# gives a kilobyte back.
 WASTE_BYTES, WASTE_RATIO, RECORD_BYTES = 16 * 1024 * 1024, 32, 1024
 MAX_PAGE_ELEMENTS = 100_000  # finding the article takes some 0.15 ms each
 MAX_TAG_ATTRIBUTES = 1_000  # parsing takes time square in them: 40,000 took 3 s
@@ -359,18 +360,18 @@ def _read_json(stream: io.BufferedReader, file: _File, limit: int) -> Iterator[F
     for position, record in enumerate(value, 1):
         item = f"{file.item}:{position}"
         found = _article_of_record(record, item, file.id_at(position), limit)
-        if isinstance(found, Unreadable):
-            wasted(RECORD_BYTES)
+        wasted(RECORD_BYTES if isinstance(found, Unreadable) else -RECORD_BYTES)
         yield found
 
 
 def _waste(file: _File) -> Callable[[int], None]:
-    """Takes the bytes of what is no article; UnreadableItem once they are too many."""
-    left = WASTE_BYTES + WASTE_RATIO * file.size
+    """Takes the bytes of what is no article, less than none for an article, which gives some back;
+    UnreadableItem once they are too many."""
+    left = most = WASTE_BYTES + WASTE_RATIO * file.size
 
     def take(size: int) -> None:
         nonlocal left
-        left -= size
+        left = min(left - size, most)
         if left < 0:
             reason = "too much of it is blank or no article; the rest of the file is not read"
             raise UnreadableItem(file.item, reason)
@@ -388,8 +389,7 @@ def _read_json_lines(stream: io.BufferedReader, file: _File, limit: int) -> Iter
         item = f"{file.item}:{number}"
         if line is not None:
             found = _article_of_line(line, item, file.id_at(number), limit)
-            if isinstance(found, Unreadable):
-                wasted(max(len(line), RECORD_BYTES))
+            wasted(max(len(line), RECORD_BYTES) if isinstance(found, Unreadable) else -RECORD_BYTES)
             yield found
             continue
         reason = f"the line is longer than {megabytes(_bound(limit))}"

@@ -314,14 +314,19 @@ class Service:
     def _load(self) -> None:
         try:
             self.encoder.encode_question("Is the model there?")
-            with self.archive.snapshot():
-                pass  # the first question need not wait for the indexes to be opened
         except RagError as error:
             self._loaded.set_exception(error)
+            return
         except Exception as error:
             logger.exception("the model cannot be loaded")
             self._loaded.set_exception(NotReady(f"the model cannot be loaded: {error}"))
-        else:
+            return
+        try:
+            # The first question need not wait for the indexes to be opened. What is wrong with them
+            # each is told, for as long as it is so.
+            with suppress(RagError), self.archive.snapshot():
+                pass
+        finally:
             self._loaded.set_result(None)
 
 

@@ -156,7 +156,9 @@ def _advanced_columns(old: State, reading: Reading) -> Columns:
 
 def _advanced_vectors(
     old: State, reading: Reading, manifest: Mapping[str, str], folder: Path
-) -> Vectors:
+) -> Vectors | None:
+    if "dimension" not in manifest:
+        return None  # no article is left, nor was one ever
     dimension, record = int(manifest["dimension"]), base_record(manifest)
     base = old.vectors.base if old.vectors else None
     covered = record.last if record else 0

@@ -35,7 +35,7 @@ def lost(folder: Path) -> str:
     """The fault of a folder whose database is missing or empty; "" where there was none ever."""
     derived = [*folder.glob("dense.*.faiss"), *folder.glob("lexical/meta.json")]
     how = "empty" if (folder / "library.db").exists() else "missing"
-    return f"library.db is {how}, while {derived[0].name} is there" if derived else ""
+    return f"library.db: it is {how}, while {derived[0].name} is there" if derived else ""
 
 
 def truth_faults(reading: Reading, report: Callable[[str], None]) -> list[Fault]:

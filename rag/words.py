@@ -69,14 +69,13 @@ class Words:
         if searcher is None:
             return
         with self._store.read() as reading:  # after the searcher: a change is in the database first
-            at = reading.committed()
-            of_it = (
-                at == 0 or searcher.archive == reading.archive()
-            )  # at 0 its name may be lost too
+            at, archive = reading.committed(), reading.archive()
+        # A database at 0 may have lost its name too.
+        of_it = at == 0 or searcher.archive == archive
         if of_it and searcher.generation > at:
             raise self._store.damaged(
-                f"library.db has lost changes: it is at generation {at}, and its lexical index at "
-                f"{searcher.generation}. `rag rebuild` goes on without them"
+                f"library.db: it has lost changes, being at generation {at} and its lexical index "
+                f"at {searcher.generation}. `rag rebuild` goes on without them"
             )
 
     def _searcher(self) -> LexicalSearcher | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rag.dates import parse_iso
-from rag.reading import Reading
+from rag.reading import Damaged, Reading
 from rag.schema import (
     ArticleDraft,
     PassageDraft,
@@ -25,8 +25,11 @@ class Writing(Reading):
     """Changes within one transaction, and the questions of a writer about what it changes."""
 
     def set_manifest(self, values: Mapping[str, str]) -> None:
-        """Set these entries of the manifest."""
-        checksum = manifest_checksum({**self.manifest(), **values})
+        """Set these entries of the manifest. One that has changed is damage, not to be covered."""
+        entries = self.manifest()
+        if entries.get("checksum", manifest_checksum(entries)) != manifest_checksum(entries):
+            raise Damaged("the manifest has changed")
+        checksum = manifest_checksum({**entries, **values})
         self._connection.executemany(
             "INSERT INTO manifest VALUES (?, ?)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",

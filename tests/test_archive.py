@@ -983,8 +983,9 @@ def test_who_cannot_do_without_the_base_waits_so_long_and_names_who_writes_it(
     full: Archive, encoder: FakeEncoder
 ) -> None:
     with closing(Archive(full.folder, lock_timeout_s=0.2)) as second, full._locks.writing_base():
-        with pytest.raises(ArchiveBusy, match=f"base lock .* process {os.getpid()} on "):
+        with pytest.raises(ArchiveBusy, match=f"base lock .* process {os.getpid()} on ") as caught:
             second.rebuild()
+        assert caught.value.waited_s == 0.2
         add(second, encoder, story(30))
     assert_holds(full.folder, [*STORIES, story(30)])
 
@@ -1142,6 +1143,12 @@ def test_a_reader_follows_step_by_step(archive: Archive, encoder: FakeEncoder) -
 # Another library.db in its place
 
 
+def article_ids(archive: Archive) -> list[str]:
+    """As the database alone has them."""
+    with archive.reading() as reading:
+        return [head.id for head in reading.heads(limit=100)] if reading else []
+
+
 def put_library(folder: Path, library: bytes) -> None:
     for name in ("library.db-wal", "library.db-shm"):
         (folder / name).unlink(missing_ok=True)
@@ -1182,14 +1189,15 @@ def test_a_library_of_before_is_refused_until_its_loss_is_accepted(
         put_library(full.folder, of_before)
         calls: list[Callable[[], object]] = [
             lambda: ids(reader),
+            lambda: article_ids(full),
+            full.is_sound,
             lambda: add(full, encoder, story(5)),
             lambda: full.remove(["a0"]),
             lambda: full.back_up(tmp_path / "backup.db"),
         ]
         for call in calls:
-            with pytest.raises(ArchiveDamaged, match="at generation 1, and its lexical index at 2"):
+            with pytest.raises(ArchiveDamaged, match="at generation 1 and its lexical index at 2"):
                 call()
-        assert not full.is_sound()
         assert full.check()[-1].part == "library.db"
         assert full.rebuild() == 3
         assert full.check() == []
@@ -1203,6 +1211,25 @@ def answer_ids(folder: Path, questions: Connection) -> None:
     with closing(Archive(folder)) as archive:
         while questions.recv():
             questions.send(ids(archive))
+
+
+def test_a_library_that_lost_everything_goes_on_as_an_empty_one_when_that_is_accepted(
+    full: Archive, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    with closing(Archive(tmp_path / "other")) as other:
+        other.recover()
+    put_library(full.folder, (tmp_path / "other" / "library.db").read_bytes())
+    with closing(Archive(full.folder)) as reader:
+        for read in (ids, article_ids):
+            with pytest.raises(ArchiveDamaged, match="at generation 0 and its lexical index at 1"):
+                read(reader)
+        assert reader.rebuild() == 2
+        assert reader.check() == []
+        assert ids(reader) == article_ids(reader) == []
+        assert reader.rebuild() == 2
+        assert add(full, encoder, story(5)).generation == 3
+        assert ids(reader) == ["a5"]
+    assert_holds(full.folder, [story(5)])
 
 
 def test_a_reader_elsewhere_sees_the_library_that_took_its_place(
@@ -1226,6 +1253,26 @@ def test_a_reader_elsewhere_sees_the_library_that_took_its_place(
     child.join(PATIENCE_S)
     assert child.exitcode == 0
     assert seen == [["a0", "a1", "a2", "a3"], ["a7", "a8"], ["a7", "a8", "a9"]]
+
+
+def test_nothing_is_lost_of_an_archive_that_others_begin(
+    tmp_path: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another process, and by another thread, between two looks of a reader."""
+    for others in (False, True):
+        folder = tmp_path / f"{others}"
+        with closing(Archive(folder)) as reader, closing(Archive(folder)) as another:
+            writer = another if others else reader
+            is_empty = reader._store.is_empty
+
+            def look(writer: Archive = writer, look: Callable[[], bool] = is_empty) -> bool:
+                monkeypatch.undo()
+                found = look()
+                add(writer, encoder, story(1))
+                return found
+
+            monkeypatch.setattr(reader._store, "is_empty", look)
+            assert ids(reader) == ["a1"]
 
 
 # The disk

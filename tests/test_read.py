@@ -474,6 +474,13 @@ def test_articles_are_read_however_well_they_are_packed(write: Write) -> None:
     assert sum(isinstance(each, Article) for each in found) == 2_000
 
 
+def test_articles_are_read_though_as_many_records_are_none(write: Write) -> None:
+    lines = b"".join(b'{"title": "Flood %d"}\n{"id": %d}\n' % (n, n) for n in range(40_000))
+    found = list(read_paths([write("a.jsonl.gz", gzip.compress(lines, 9))]))
+    assert sum(isinstance(each, Article) for each in found) == 40_000
+    assert found[-1].records == 39_000  # type: ignore[union-attr]
+
+
 def test_torn_and_false_gzip(write: Write) -> None:
     packed = gzip.compress(b"".join(b'{"title": "%d"}\n' % n for n in range(20_000)))
     assert reason(write("a.txt.gz", b"plain text")).startswith(

@@ -124,7 +124,8 @@ class _Body:
     def refuse(self, error: RagError) -> None:
         """Have whoever waits for the rest wait no longer."""
         self.error = error
-        self.deadline.reschedule(asyncio.get_running_loop().time())
+        if not self.deadline.expired():
+            self.deadline.reschedule(asyncio.get_running_loop().time())
 
     def whole(self) -> bytes:
         whole = b"".join(self._parts)

@@ -16,17 +16,17 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 SPARED_S = 1.0
-"""How long a client may be silent before its connection is closed for another: one that has just
-connected has not been heard of either."""
+"""How long a client may be silent, or send no more than a head, before its connection is closed for
+another: one that has just connected has not been heard of either."""
 
 SLOW_BYTES_S = 1000
-"""What comes slower counts as silent, or a byte now and then would keep a connection."""
+"""A body that comes slower counts as silent, or a byte now and then would keep a connection."""
 
 MALFORMED = "rag.malformed"
 """In the state of a scope: status and detail of the answer to what is no request."""
 
 ONE_TOO_MANY = "rag.one_too_many"
-"""In the state of a scope: its connection is to be closed, for there are too many."""
+"""In the state of a scope: when its request began there were too many connections."""
 
 DETAIL_CHARACTERS = 200
 
@@ -76,6 +76,7 @@ class _Connection(H11Protocol):
         self._heard_at = time.monotonic()
         if not self._come_bytes:
             self._since = self._heard_at
+            self._look_for_room_again()
         self._come_bytes += len(data)
         super().data_received(data)
 
@@ -186,9 +187,16 @@ class _Connection(H11Protocol):
         return self._come_bytes / max(now - self._since, SPARED_S)
 
     def _may_go(self, now: float) -> bool:
-        silent = now - self._heard_at >= SPARED_S
-        slow = now - self._since >= SPARED_S and self._pace(now) < SLOW_BYTES_S
-        return self.waits_for_client() and (silent or slow)
+        if now - self._since < SPARED_S or not self.waits_for_client():
+            return False
+        # Of what comes only the body of a call that reads it is work. It may go on for long; a head
+        # does not, nor is there more to come of a request that has been answered.
+        at_work = not self._between_requests() and now - self._heard_at < SPARED_S
+        return not at_work or self._pace(now) < SLOW_BYTES_S
+
+    def _look_for_room_again(self) -> None:
+        if self.app_state.pop(ONE_TOO_MANY, False) and len(self.connections) > self.most:
+            self._make_room()
 
     def _make_room(self) -> None:
         now = time.monotonic()

@@ -19,7 +19,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from rag.cite import web_address
@@ -67,9 +67,8 @@ FIELDS = {
 
 
 class PageQuery(BaseModel):
-    """The parameters of the page's form."""
-
-    model_config = ConfigDict(extra="forbid")
+    """The parameters of the page's form. Others are passed over: a link that was passed on may have
+    some added."""
 
     q: str | None = None
     first: str = Field(default="", alias="from")

@@ -46,8 +46,8 @@ def read_json(body: bytes, *, most_values: int) -> Any:
         reason = f"{error.msg} (character {error.pos})"
     except RecursionError:
         reason = "it is nested too deeply"
-    except ValueError:  # of int()
-        reason = "a whole number has too many digits"
+    except ValueError:  # of a number
+        reason = "a number has too many digits, or some that are not 0 to 9"
     raise HTTPException(400, f"the body is not JSON: {reason}")
 
 
@@ -68,7 +68,7 @@ class _Decoder(json.JSONDecoder):
     parse_object: Callable[..., Any]
 
     def __init__(self, most_values: int) -> None:
-        super().__init__(object_pairs_hook=_object)
+        super().__init__(object_pairs_hook=_object, parse_int=_whole, parse_float=_decimal)
         self._most = self._left = most_values
         read_array, read_object = self.parse_array, self.parse_object
 
@@ -89,6 +89,21 @@ class _Decoder(json.JSONDecoder):
             return scan(text, at)
 
         return counted
+
+
+def _whole(digits: str) -> int:
+    return int(_ascii(digits))
+
+
+def _decimal(digits: str) -> float:
+    return float(_ascii(digits))
+
+
+def _ascii(digits: str) -> str:
+    """`digits`; ValueError for those of other scripts, which the scanner in Python takes too."""
+    if not digits.isascii():
+        raise ValueError(digits)
+    return digits
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

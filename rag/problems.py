@@ -44,6 +44,7 @@ DETAILS = {
 SAYINGS = {
     "extra_forbidden": "it is not known here",
     "missing": "it is required",
+    "model_type": "it must be an object",
 }
 
 

@@ -240,7 +240,8 @@ def _body_limits(settings: Settings) -> dict[str, int]:
     """The longest body of each call that reads one, in bytes."""
     question = FILTERS_BYTES + CHARACTER_BYTES * settings.max_question_characters
     limits = dict.fromkeys(READING_POSTS, min(question, settings.max_body_bytes))
-    return {**limits, "/articles": settings.max_body_bytes}
+    # A quote may be as long as a text.
+    return {**limits, **dict.fromkeys(("/verify", "/articles"), settings.max_body_bytes)}
 
 
 def _limits(settings: Settings) -> Limits:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from rag.types import Encoder
 from tests.fakes import FakeEncoder
 
 HOST = "127.0.0.1:8000"
+PATIENCE_S = 60.0
 PROBLEM = "application/problem+json"
 JSON = {"content-type": "application/json"}
 QUESTION = "who warned of spillover"
@@ -119,6 +122,15 @@ def running(
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith(f"listening on http://{settings.get('host', '127.0.0.1')}:")
-            yield process, int(line.rpartition(":")[2])
+            port = int(line.rpartition(":")[2])
+            while _loading(port):
+                time.sleep(0.01)
+            yield process, port
         finally:
             process.kill()
+
+
+def _loading(port: int) -> bool:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", "/health/ready")
+        return b"the model is loading" in connection.getresponse().read()

@@ -148,18 +148,22 @@ SAID = [
 
 
 @pytest.mark.parametrize("said", SAID)
-@pytest.mark.parametrize("where", ["question", "message"])
+@pytest.mark.parametrize("where", ["question", "message", "more", "traceback"])
 def test_no_text_of_others_is_more_than_its_value_in_a_line(where: str, said: str) -> None:
     text = said.format(FORGED)
     record = logging.makeLogRecord({"msg": "request", "name": "rag.logs", "levelname": "INFO"})
     if where == "question":
         record.fields = {"question": text, "status": 200}
+    elif where == "traceback":
+        record.exc_info = (ValueError, ValueError(text), None)
     else:
-        record.msg = text
+        record.msg = text if where == "message" else f"two lines\n{text}"
     first, *rest = logs.Lines().format(record).split("\n")
     assert all(line.startswith("  ") for line in rest)
     assert all(line.isprintable() for line in (first, *rest))
     assert not any(line.startswith(FORGED[:10]) for line in rest)
+    if where in ("more", "traceback"):
+        assert rest
     if where == "question":
         assert rest == []
         assert first.endswith(" status=200")

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from rag.archive import Archive
+from rag.connection import SPARED_S
 from rag.errors import EXIT_FAILED
 from rag.keys import KeyFile
 from rag.problems import STOPPING
@@ -218,6 +219,73 @@ def test_who_comes_while_all_connections_are_at_work_is_told_so(tmp_path: Path) 
         assert "connections" in json.loads(body)["detail"]
         for each in asked:
             assert each.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_who_came_while_all_were_at_work_is_answered_when_they_are_done(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=0.5, max_connections=4) as (_, port), ExitStack() as stack:
+        asked = [stack.enter_context(sent(port, request() + ASK)) for _ in range(4)]
+        until(lambda: metric(port, "rag_questions_answering") == 3)
+        late = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
+        late.connect()
+        for each in asked:
+            assert each.recv(100).startswith(b"HTTP/1.1 200")
+            each.close()
+        stack.enter_context(closing(late))
+        late.request("POST", "/ask", ASK, JSON)  # by now there is room
+        assert late.getresponse().status == 200
+
+
+def test_half_as_many_connections_again_are_closed_at_once(tmp_path: Path) -> None:
+    with ready(tmp_path, takes_s=WAIT_S, max_connections=4) as (_, port), ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(sent(port, request() + ASK))
+        until(lambda: metric(port, "rag_questions_answering") == 3)
+        more = [stack.enter_context(sent(port, b"")) for _ in range(3)]
+        closed, _, _ = select.select(more, [], [], WAIT_S / 3)
+        assert len(closed) == 1
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_what_is_never_a_whole_request_gives_way_however_fast_it_comes(
+    answered: bool, tmp_path: Path
+) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: "
+    if answered:
+        head = request(30_000_000).replace(b"/ask", b"/nothing")
+    with ready(tmp_path, max_connections=4) as (_, port), ExitStack() as stack:
+        slow = [stack.enter_context(sent(port, head)) for _ in range(4)]
+        began = time.monotonic()
+        while time.monotonic() < began + SPARED_S + 0.5:
+            for each in slow:
+                each.sendall(b"y" * 500)
+            time.sleep(0.1)
+        assert ask(port)[0] == 200
+
+
+def test_a_body_that_hardly_comes_gives_way_whatever_came_before(tmp_path: Path) -> None:
+    with ready(tmp_path, max_connections=2) as (_, port), ExitStack() as stack:
+        slow = stack.enter_context(sent(port, article(500_000, 500_000)))
+        assert b'"failed":[]' in whole_response(slow)
+        slow.sendall(request())
+        upload = stack.enter_context(sent(port, article(1_000_000, 500_000)))
+        rest = article(1_000_000, 1_000_000)[-500_000:]
+        began = time.monotonic()
+        while time.monotonic() < began + SPARED_S + 0.5:
+            slow.sendall(b" ")
+            upload.sendall(rest[:5000])
+            rest = rest[5000:]
+            time.sleep(0.1)
+        assert ask(port)[0] == 200
+        upload.sendall(rest)
+        assert upload.recv(1000).startswith(b"HTTP/1.1 200")
+        with suppress(ConnectionResetError):
+            assert slow.recv(100) == b""
+
+
+def whole_response(connection: socket.socket) -> bytes:
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.read()
 
 
 def article(length: int, given: int) -> bytes:

@@ -122,15 +122,20 @@ def running(
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith(f"listening on http://{settings.get('host', '127.0.0.1')}:")
-            port = int(line.rpartition(":")[2])
-            while _loading(port):
-                time.sleep(0.01)
-            yield process, port
+            yield process, int(line.rpartition(":")[2])
         finally:
             process.kill()
 
 
-def _loading(port: int) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
-        connection.request("GET", "/health/ready")
-        return b"the model is loading" in connection.getresponse().read()
+def until_ready(port: int) -> dict[str, Any]:
+    """What readiness says once the server has loaded."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+            connection.request("GET", "/health/ready")
+            response = connection.getresponse()
+            found: dict[str, Any] = json.load(response)
+        if response.status == 200:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(found)

@@ -27,7 +27,7 @@ from rag.connection import SPARED_S
 from rag.errors import EXIT_FAILED
 from rag.keys import KeyFile
 from rag.problems import STOPPING
-from tests.served import JSON, QUESTION, running
+from tests.served import JSON, QUESTION, running, until_ready
 
 ASK = json.dumps({"question": QUESTION}).encode()
 WAIT_S = 30
@@ -74,7 +74,7 @@ def request(length: int = len(ASK)) -> bytes:
 @contextmanager
 def ready(tmp_path: Path, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
     with running(tmp_path / "index", **settings) as (process, port):
-        until(lambda: call(port, "GET", "/health/ready")[0] == 200)
+        until_ready(port)
         yield process, port
 
 

@@ -32,7 +32,18 @@ from rag.service import FIRST_CHECK_S, Service
 from rag.types import Article, EncodedQuestion, Encoding
 from tests import fakes
 from tests.fakes import FakeEncoder
-from tests.served import ARTICLES, JSON, PROBLEM, QUESTION, add, filled, problem, running, server
+from tests.served import (
+    ARTICLES,
+    JSON,
+    PROBLEM,
+    QUESTION,
+    add,
+    filled,
+    problem,
+    running,
+    server,
+    until_ready,
+)
 
 PATIENCE_S = 60.0
 
@@ -370,8 +381,7 @@ def checked_by(port: int) -> dict[str, Any]:
     began = checked.now()
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready") as response:
-            found: dict[str, Any] = json.load(response)
+        found = until_ready(port)
         if found["checked_at"] and found["checked_at"] > began:
             return found
         time.sleep(0.05)

@@ -73,7 +73,7 @@ machine: $(READY) ## longer random sequences of calls against a model of the arc
 	    --hypothesis-profile=chance tests/test_machine.py
 
 fuzz: $(READY) ## ask every call by its description and harm by chance for longer, some ten minutes
-	@RAG_FUZZ_EXAMPLES=500 $(BIN)/python -m pytest --hypothesis-profile=chance \
+	@RAG_FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -s --hypothesis-profile=chance \
 	    tests/test_openapi.py tests/test_hostile.py
 
 check: $(READY) ## what a change must pass: format, lint, types, layers, tests, no worse answers

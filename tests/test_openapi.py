@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +56,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         urllib.request.urlopen(urllib.request.Request(f"{address}/articles", body, JSON)).close()
         yield address
         assert process.poll() is None
+        with urllib.request.urlopen(f"{address}/metrics") as response:
+            print(f"requests by status: {dict(_requests(response.read().decode()))}")
+
+
+def _requests(metrics: str) -> Counter[str]:
+    """How many requests have been answered, by status."""
+    found: Counter[str] = Counter()
+    for status, count in re.findall(r'^rag_requests_total{.*status="(\d+)"} (\S+)', metrics, re.M):
+        found[status] += int(float(count))
+    return found
 
 
 @calls.parametrize()

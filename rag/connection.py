@@ -15,6 +15,8 @@ import time
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from rag.framing import Requests
+
 SPARED_S = 1.0
 """How long a client may be silent, or send no more than a head, before its connection is closed for
 another: one that has just connected has not been heard of either."""
@@ -30,24 +32,31 @@ ONE_TOO_MANY = "rag.one_too_many"
 
 DETAIL_CHARACTERS = 200
 
+LATE_BYTES = 64 * 1024
+"""Of a body that are still read once its request has been answered, so that the connection can be
+kept; of a longer one nothing is looked at, and the connection ends."""
 
-def connection_class(timeout_s: float, most: int) -> type[H11Protocol]:
+
+def connection_class(timeout_s: float, most: int, head_bytes: int) -> type[H11Protocol]:
     """A protocol for uvicorn's `http`: a request's head, and the next part of a response, have
-    `timeout_s` to be sent and taken. For one of more than `most` connections that is closed whose
-    request comes the slowest, of which nothing has come first; if the server is at work for all
-    others, the new one is marked as `ONE_TOO_MANY`, and closed at once if half as many are."""
+    `timeout_s` to be sent and taken, and a head has at most `head_bytes`. For one of more than
+    `most` connections that is closed whose request comes the slowest, of which nothing has come
+    first; if the server is at work for all others, the new one is marked as `ONE_TOO_MANY`, and
+    closed at once if half as many are."""
 
     class Connection(_Connection):
         pass
 
     Connection.timeout_s = timeout_s
     Connection.most = most
+    Connection.head_bytes = head_bytes
     return Connection
 
 
 class _Connection(H11Protocol):
     timeout_s: float
     most: int
+    head_bytes: int
 
     _head_due: asyncio.TimerHandle | None = None
     _taking_due: asyncio.TimerHandle | None = None
@@ -57,13 +66,16 @@ class _Connection(H11Protocol):
     _come_bytes = 0
     """Of a request, since then."""
     _malformed = False
+    _late_bytes = 0
+    """Of a body whose request has been answered."""
+    _aborted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.conn = Requests(self.head_bytes)
         self._since = self._heard_at = time.monotonic()
         self._wait_for_head()
-        if len(self.connections) > self.most:
-            self._make_room()
+        self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting_for_head()
@@ -71,7 +83,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._malformed:
+        if self._malformed or self._aborted or self._is_late(data):
             return
         self._heard_at = time.monotonic()
         if not self._come_bytes:
@@ -89,7 +101,7 @@ class _Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self._since = self._heard_at = time.monotonic()
-        self._come_bytes = 0
+        self._come_bytes = self._late_bytes = 0
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -194,16 +206,35 @@ class _Connection(H11Protocol):
         at_work = not self._between_requests() and now - self._heard_at < SPARED_S
         return not at_work or self._pace(now) < SLOW_BYTES_S
 
+    def _is_late(self, data: bytes) -> bool:
+        """Whether `data` belongs to a body of which too much comes after the answer."""
+        if self.conn.our_state is not h11.DONE or self.conn.their_state is not h11.SEND_BODY:
+            return False
+        before, self._late_bytes = self._late_bytes, self._late_bytes + len(data)
+        if before <= LATE_BYTES < self._late_bytes:
+            # Closed at once, the answer might be lost to a client that has not read it yet.
+            self.loop.call_later(SPARED_S, self.transport.close)
+        return self._late_bytes > LATE_BYTES
+
     def _look_for_room_again(self) -> None:
-        if self.app_state.pop(ONE_TOO_MANY, False) and len(self.connections) > self.most:
+        if self.app_state.pop(ONE_TOO_MANY, False):
             self._make_room()
 
     def _make_room(self) -> None:
-        now = time.monotonic()
+        # What has been aborted is among the connections until the loop's next turn; a turn may
+        # accept many.
         ours = [each for each in self.connections if isinstance(each, _Connection)]
+        ours = [each for each in ours if not each._aborted]
+        if len(ours) <= self.most:
+            return
+        now = time.monotonic()
         if may_go := [each for each in ours if each._may_go(now)]:
-            min(may_go, key=lambda each: (each._pace(now), each._since)).transport.abort()
-        elif len(self.connections) > self.most + self.most // 2:
-            self.transport.abort()
+            min(may_go, key=lambda each: (each._pace(now), each._since))._abort()
+        elif len(ours) > self.most + self.most // 2:
+            self._abort()
         else:
             self.app_state = {**self.app_state, ONE_TOO_MANY: True}
+
+    def _abort(self) -> None:
+        self._aborted = True
+        self.transport.abort()

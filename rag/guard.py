@@ -211,6 +211,8 @@ class Envelope:
                 message = {**message, "body": b""}
             for part in _parts(message):
                 await send(part)
+                if part.get("more_body"):
+                    await asyncio.sleep(0)  # it may have gone, which is heard between two turns
 
         try:
             await self._app({**scope, "method": "GET"} if head else scope, receive, enveloped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import socket
 import sys
 import threading
@@ -44,6 +45,8 @@ from rag.service import Limits, Service
 from rag.types import Encoder
 from rag.wire import READING_POSTS
 
+logger = logging.getLogger(__name__)
+
 LAST_S = 2
 """How long after the requests' own time a thread that cannot be ended, as one in the model, keeps
 the process alive. The archive takes no harm: it is made to be killed."""
@@ -51,7 +54,11 @@ the process alive. The archive takes no harm: it is made to be killed."""
 BODIES_AT_ONCE = 8
 """Of the largest size that may be held in memory together, small ones apart."""
 
-WAITING_CONNECTIONS = 1024
+WAITING_CONNECTIONS = 128
+"""As many are accepted in one turn of the loop, before it is seen how many there are by then."""
+
+OTHER_FILES = 256
+"""That a server has open besides its connections, at most: the archive's, the model's, its log."""
 
 HEAD_BYTES = 64 * 1024
 """The longest head of a request, without the question that may stand in its address."""
@@ -163,23 +170,28 @@ def serve(
 ) -> None:
     """Serve until told to stop; `announce` is told the address once it is being listened at.
 
-    Raises what `create_app` raises, and NotReady if the address cannot be had, before it listens.
+    Raises what `create_app` raises, and NotReady if the address, or enough open files, cannot be
+    had, before it listens.
     """
     app = create_app(settings, encoder=encoder)
+    configure(settings.log)
+    most_connections = _most_connections(settings.max_connections)
     listener = _listen(settings.host, settings.port)
     _give_back_large_memory()
-    configure(settings.log)
     config = uvicorn.Config(
         app,
-        http=connection_class(settings.body_timeout_s, settings.max_connections),
+        http=connection_class(
+            settings.body_timeout_s,
+            most_connections,
+            HEAD_BYTES + CHARACTER_BYTES * settings.max_question_characters,
+        ),
+        backlog=WAITING_CONNECTIONS,
         log_config=None,
         log_level=logging.ERROR,  # it warns of each request that is none, which strangers send
         access_log=False,  # its lines would hold the questions
         server_header=False,
         proxy_headers=False,
         ws="none",  # what looks at requests looks at HTTP
-        h11_max_incomplete_event_size=HEAD_BYTES
-        + CHARACTER_BYTES * settings.max_question_characters,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
@@ -210,6 +222,27 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service.start()
     yield
     service.stop()
+
+
+def _most_connections(wanted: int) -> int:
+    """As many as are `wanted`, or as many as the system lets this process have files for; it is
+    told to allow what it may. Where none is left, asyncio writes to the log without end.
+    """
+    others = 3 * WAITING_CONNECTIONS + OTHER_FILES
+    needed = wanted * 3 // 2 + others
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed == needed:
+        return wanted
+    most = (allowed - others) * 2 // 3
+    told = f"{wanted} connections (RAG_MAX_CONNECTIONS) take {needed} open files, of which the "
+    told += f"system allows {hard} (ulimit -Hn)"
+    if most < 1:
+        raise NotReady(told)
+    logger.warning("%s: no more than %d connections are taken", told, most)
+    return most
 
 
 def _give_back_large_memory() -> None:

@@ -11,24 +11,33 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.served import PROBLEM, running
+from tests.served import JSON, PROBLEM, running
 
 WAIT_S = 30
 HOST = b"Host: localhost\r\n"
 GET = b"GET /health/live HTTP/1.1\r\n"
 POST = b"POST /ask HTTP/1.1\r\nContent-Type: application/json\r\n" + HOST
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 BROKEN = [
     (GET + b"\r\n", 400, "Host"),
     (GET + HOST + b"Host: evil.example\r\n\r\n", 400, "Host"),
     (GET + HOST + b"A: a\0b\r\n\r\n", 400, "header"),
     (GET + HOST + b"A : b\r\n\r\n", 400, "header"),
-    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400, "request line"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400, "control"),
+    (b"nothing\r\n\r\n", 400, "request line"),
     (POST + b"Content-Length: -4\r\n\r\n", 400, "Content-Length"),
     (POST + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\n", 400, "Content-Length"),
     (POST + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n", 400, "chunk"),
     (POST + b"Transfer-Encoding: gzip\r\n\r\n", 501, "Transfer-Encoding"),
     (GET + b"A: " + b"a" * 163_000, 431, "too long"),
     (GET + HOST + b"\r\n" + GET + b"\r\n", 400, "Host"),
+    (GET + HOST + b"a:" + b" " * 150_000 + b"\0\r\n\r\n", 400, "control"),
+    (GET + HOST + b"a:" + b"\r\n " * 50_000 + b"\0\r\n\r\n", 431, "headers"),
+    (GET + HOST + b"a: b\r\n" * 100 + b"\r\n", 431, "headers"),
+    (CHUNKED + b"1\r\n \r\n" * 201, 400, "chunks"),
+    (CHUNKED + b"1;" + b" " * 150_000 + b"\n\r\n", 400, "chunk header"),
+    (CHUNKED + b"0\r\na:" + b" " * 150_000 + b"\v\r\n\r\n", 400, "control"),
+    (CHUNKED + b"0\r\n" + b"a: b\r\n" * 102 + b"\r\n", 431, "headers"),
 ]
 UPGRADES = [b"websocket", b"h2c", b"anything"]
 
@@ -50,6 +59,19 @@ def test_what_is_no_request_is_answered_counted_and_logged_as_one(tmp_path: Path
     bad = [line for line in lines if line["status"] in (400, 431, 501)]
     assert [line["request_id"] for line in bad] == ids
     assert len({line["request_id"] for line in lines}) == len(lines)
+
+
+def test_a_body_in_chunks_is_taken_if_they_are_of_some_size(tmp_path: Path) -> None:
+    body = b'{"question": "harbour"}'.ljust(200_000)
+    parts = [body[at : at + 512] for at in range(0, len(body), 512)]
+    parts[:1] = [parts[0][at : at + 3] for at in range(0, 512, 3)]  # as some encoders begin
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    with running(tmp_path / "index", max_question_characters=20_000) as (_, port):
+        assert answered(port, CHUNKED + chunks + b"0\r\nA: b\r\n\r\n").status == 200
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)) as connection:
+            for _ in range(2):  # each body has its own
+                connection.request("POST", "/ask", iter(parts), JSON, encode_chunked=True)
+                assert connection.getresponse().read().startswith(b'{"question":"harbour"')
 
 
 def told(port: int, data: bytes, status: int, word: str) -> str:

@@ -10,6 +10,7 @@ import json
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 import urllib.parse
@@ -245,6 +246,30 @@ def test_half_as_many_connections_again_are_closed_at_once(tmp_path: Path) -> No
         assert len(closed) == 1
 
 
+def test_many_that_connect_at_once_are_no_more_than_may(tmp_path: Path) -> None:
+    with ready(tmp_path, max_connections=10) as (process, port), ExitStack() as stack:
+        files = metric(port, "process_open_fds")
+        for _ in range(10):
+            stack.enter_context(sent(port, b""))
+        time.sleep(SPARED_S)
+        process.send_signal(signal.SIGSTOP)  # so that it finds them all at once
+        for _ in range(200):
+            connection = stack.enter_context(closing(socket.socket()))
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", port))
+        process.send_signal(signal.SIGCONT)
+        until(lambda: tried(port) == 200)
+        assert metric(port, "process_open_fds") <= files + 15
+
+
+def tried(port: int) -> int:
+    """The status of the answer to a question; 0 if the connection was closed instead."""
+    try:
+        return ask(port)[0]
+    except OSError:
+        return 0
+
+
 @pytest.mark.parametrize("answered", [False, True])
 def test_what_is_never_a_whole_request_gives_way_however_fast_it_comes(
     answered: bool, tmp_path: Path
@@ -335,12 +360,44 @@ def test_a_body_that_nobody_reads_is_not_waited_for(
     address: str, status: int, tmp_path: Path
 ) -> None:
     KeyFile(tmp_path / "index").add("reader")
-    head = request(1_000_000).replace(b"/ask", address.encode())
+    head = request(10**12).replace(b"/ask", address.encode())
     if status == 404:
         secret = KeyFile(tmp_path / "index").add("writer", write=True)[1]
         head = head[:-2] + f"Authorization: Bearer {secret}\r\n\r\n".encode()
     with ready(tmp_path) as (_, port), closing(sent(port, head + b" " * 500_000)) as unfinished:
         assert unfinished.recv(1000).startswith(f"HTTP/1.1 {status}".encode())
+        until(lambda: is_closed_to(unfinished, b" " * 500_000))
+
+
+def is_closed_to(connection: socket.socket, data: bytes) -> bool:
+    try:
+        connection.sendall(data)
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_the_rest_of_a_small_body_that_nobody_reads_ends_no_connection(tmp_path: Path) -> None:
+    head = request(50_000).replace(b"/ask", b"/nothing")
+    with ready(tmp_path) as (_, port), closing(sent(port, head)) as connection:
+        assert whole_response(connection)
+        connection.sendall(b" " * 50_000 + request() + ASK)
+        assert whole_response(connection).startswith(b'{"question"')
+
+
+def test_who_goes_while_a_long_text_is_sent_fills_no_log(tmp_path: Path) -> None:
+    with ready(tmp_path) as (process, port):
+        body = json.dumps({"id": "long", "text": "A long day was long. " * 250_000}).encode()
+        assert call(port, "POST", "/articles", body)[0] == 200
+        for _ in range(5):
+            connection = sent(port, b"GET /articles/long/text HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+            no_linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            connection.close()
+        assert ask(port)[0] == 200
+        process.terminate()
+        assert process.communicate(timeout=WAIT_S) == ("", "")
 
 
 def test_a_question_whose_client_has_gone_is_not_computed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -367,6 +368,35 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(NotReady, match=f"port {port}.*--port"):
             serve(Settings(index=tmp_path, port=port), encoder=FakeEncoder())
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from rag.serve import Settings, serve
+from tests.fakes import FakeEncoder
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+def announce(_):
+    print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    raise SystemExit
+serve(Settings(index=Path("nowhere"), port=0), encoder=FakeEncoder(), announce=announce)
+"""
+
+
+def limited(soft: int, hard: int) -> subprocess.CompletedProcess[str]:
+    """What a server says that the system allows so many open files."""
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_server_may_open_as_many_files_as_its_connections_need() -> None:
+    assert limited(256, 4000).stdout == "1408 4000\n"
+    assert limited(3000, 4000).stdout == "3000 4000\n"
+    fewer = limited(256, 1000)
+    assert fewer.stdout == "1000 1000\n"
+    assert "1408 open files, of which the system allows 1000" in fewer.stderr
+    assert "no more than 240 connections" in fewer.stderr
+    assert "NotReady: 512 connections (RAG_MAX_CONNECTIONS)" in limited(256, 600).stderr
 
 
 def test_an_answer_is_sent_at_once() -> None:

@@ -30,6 +30,10 @@ COUNT_AT_ONCE = 512
 LONG_SENTENCE_CHARACTERS = 4_000
 """Longer ones are cut before they are counted, for the same reason."""
 
+PASSAGE_CHARACTERS = 2 * LONG_SENTENCE_CHARACTERS
+"""That no passage exceeds, however few tokens it has: a million characters that do not show have
+none, and an answer brings its passages along."""
+
 SEGMENT_CHARACTERS = 8_000
 """A longer paragraph is segmented a part at a time: where nothing parts its words, as in Chinese,
 sentencex takes time square in its length."""
@@ -65,7 +69,8 @@ def chunk(text: str, count: Counter, *, budget: int, limit: int) -> list[Span]:
     """Passages of `text`, in order and of about equal length.
 
     `budget`: tokens that a passage has at most on average. `limit`: tokens that none exceeds, at
-    least `budget`; a longer sentence is split. A text without a sentence gives one empty span.
+    least `budget`; a longer sentence is split. None has more than `PASSAGE_CHARACTERS`. A text
+    without a sentence gives one empty span.
     """
     if not 0 < budget <= limit:
         raise ValueError(f"budget {budget} must be positive and at most limit {limit}")
@@ -78,8 +83,8 @@ def chunk(text: str, count: Counter, *, budget: int, limit: int) -> list[Span]:
         # A sentence belongs to the share of the text that its middle falls into.
         its_place = int((before + unit.tokens / 2) / share) if share else 0
         before += unit.tokens
-        if its_place == place and spans[-1].tokens + unit.tokens <= limit:
-            spans[-1] = _joined(spans[-1], unit)
+        if its_place == place and _fits(whole := _joined(spans[-1], unit), limit):
+            spans[-1] = whole
         else:
             spans.append(unit)
         place = its_place
@@ -211,6 +216,10 @@ def _best_boundary(text: str, low: int, high: int) -> int:
 def _is_inside(before: str, after: str) -> bool:
     """Whether a cut between these characters would fall inside what a reader sees as one."""
     return before == ZERO_WIDTH_JOINER or unicodedata.category(after) in _CONTINUE
+
+
+def _fits(span: Span, limit: int) -> bool:
+    return span.tokens <= limit and span.end - span.start <= PASSAGE_CHARACTERS
 
 
 def _joined(left: Span, right: Span) -> Span:

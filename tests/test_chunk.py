@@ -234,6 +234,18 @@ def test_marks_without_end_are_cut_all_the_same() -> None:
     assert "".join(text[span.start : span.end] for span in spans) == text
 
 
+@pytest.mark.parametrize("filling", ["\u200b", " ", "\n", ". ", "\u202e", "\u200b\n"])
+def test_no_passage_is_long_however_few_tokens_it_has(filling: str) -> None:
+    text = unicodedata.normalize("NFC", f"A kea. {filling * 50_000} A kea.")
+
+    def visible(texts: Sequence[str]) -> list[int]:
+        return [each.count("kea") for each in texts]
+
+    spans = chunk(text, visible, budget=40, limit=50)
+    check(text, spans, 50)
+    assert max(span.end - span.start for span in spans) <= 8_000
+
+
 def test_a_paragraph_of_any_length_has_the_sentences_of_its_parts() -> None:
     some = [f"The U.S. envoy no. {number} met Gen. K. Jones on Nov. 20." for number in range(400)]
     text = " ".join(some)

@@ -222,3 +222,11 @@ def test_no_field_of_an_article_makes_every_answer_long(client: TestClient) -> N
         assert f"its {field} has {limit + 1:,} characters" in response.json()["detail"]
     assert len(post(client, "/ask", {"question": "numbat"}).content) < 100_000
     client.request("DELETE", "/articles/long")
+
+
+@pytest.mark.parametrize("filling", ["\u200b", " ", "\u0301"])
+def test_no_text_makes_every_answer_long(client: TestClient, filling: str) -> None:
+    add(client, {"id": "long", "text": f"A numbat. {filling * 1_000_000} A numbat."})
+    asked = {"question": "numbat", "top_k": 1}
+    assert len(post(client, "/ask", asked).content) < 100_000
+    client.request("DELETE", "/articles/long")

@@ -35,6 +35,7 @@ from rag.load import connected
 RAG = [sys.executable, "-m", "rag.cli"]
 SAMPLE_S = 1.0
 SHED = {429, 503}
+LISTENING = re.compile(r"^.*listening on (\S+)\n", re.MULTILINE)
 GROWTH_MOST = 1.1
 """Of memory in the last quarter to that in the second, when all that is kept has been loaded."""
 
@@ -165,6 +166,9 @@ def hold(url: str, questions: list[str], options: argparse.Namespace) -> Seen:
 def report(seen: Seen, seconds: float) -> bool:
     """Print what was seen; whether it is as it should be."""
     memory = np.array(seen.memory_mib)
+    if len(memory) < 4:
+        print("too short to see what memory does: have it run for longer (--seconds)")
+        return False
     quarters = [float(part.max()) for part in np.array_split(memory, 4)]
     grown = quarters[3] / quarters[1]
     print(
@@ -183,16 +187,23 @@ def report(seen: Seen, seconds: float) -> bool:
 
 
 @contextmanager
-def served(index: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server of our own and its URL; it is gone afterwards."""
+def served(index: str) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
+    """A server of our own, its URL, and what it logs; it is gone afterwards."""
     command = [*RAG, "serve", "--index", index, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603
-        try:
-            assert server.stderr is not None
-            url = next(line for line in server.stderr if "listening on" in line).split()[-1]
-            yield server, url
-        finally:
-            server.kill()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(command, stderr=errors, text=True) as server,  # noqa: S603
+        ):
+            try:
+                while not (first := LISTENING.search(log.read_text())):
+                    if server.poll() is not None:
+                        sys.exit(log.read_text())
+                    time.sleep(0.05)
+                yield server, first[1], log
+            finally:
+                server.kill()
 
 
 def copied(index: str, folder: str) -> str:
@@ -219,14 +230,14 @@ def main() -> int:
     questions = [json.loads(line)["question"] for line in lines]
     with tempfile.TemporaryDirectory() as folder:
         index = copied(options.index, folder) if options.changing else options.index
-        with served(index) as (server, url):
+        with served(index) as (server, url, log):
             with closing(connected(url)) as connection:
                 asking(questions)(connection, 0, Seen())  # waits for the model
             seen = hold(url, questions, options)
             server.terminate()
             began = time.monotonic()
-            assert server.stderr is not None
-            said = server.stderr.read()
+            server.wait()
+            said = LISTENING.sub("", log.read_text())
             print(f"ended {time.monotonic() - began:.1f} s after SIGTERM")
     if said:
         print(said, file=sys.stderr)

@@ -278,6 +278,8 @@ def test_however_many_add_others_are_answered(tmp_path: Path) -> None:
             while sum(each.done() for each in adding) < 150 - 64:  # of 128 requests at once half
                 assert time.monotonic() < until
                 time.sleep(0.01)
+            service: Service = client.app.state.service  # type: ignore[attr-defined]
+            assert service._changing.borrowed_tokens == 2  # the others are not even parsed
             for address in ("/health/ready", "/articles", "/metrics", "/ask?q=storm", "/"):
                 asked = threads.submit(client.get, address)
                 assert asked.result(60).status_code == 200, address

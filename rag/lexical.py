@@ -39,6 +39,10 @@ ANALYZER = "words"
 SEGMENT_PARTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 """Files of every segment, whatever its fields."""
 
+HELD = "held"
+"""A folder in the index's with links to the files that a commit found: tantivy deletes those that
+it merges into others, whose checksums are right whatever was read."""
+
 PANIC = "PanicException"
 """What the binding raises where tantivy panics; it cannot be imported."""
 
@@ -97,7 +101,7 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("source", tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("first", fast=True)
     builder.add_integer_field("last", fast=True)
-    builder.add_unsigned_field("generation", indexed=True, fast=True)
+    builder.add_unsigned_field("generation", stored=True, indexed=True, fast=True)
     builder.add_text_field("archive", stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
@@ -146,11 +150,15 @@ class LexicalSearcher:
         self._searcher = searcher
         self.archive, self.generation = "", 0
         with _torn_is_named():
-            marker = searcher.search(_any_generation(), 1, count=False).hits
+            marker = searcher.search(_any_generation(), 2, count=False).hits
+            if len(marker) > 1:
+                raise ValueError("it has two markers")
             for _, address in marker:
                 document = searcher.doc(address)
                 self.archive = str(document.get_first("archive"))
                 self.generation = int(searcher.fast_field_values("generation", [address])[0])
+                if document.get_first("generation") != self.generation:
+                    raise ValueError("its marker names two generations")
         self.documents = searcher.num_docs - len(marker)
 
     def search(self, terms: Sequence[str], depth: int, scope: Scope) -> tuple[Numbers, Floats]:
@@ -216,18 +224,21 @@ class LexicalIndex:
             raise ValueError(f"the lexical index cannot be opened: {error}") from error
 
     def damaged(self) -> list[str]:
-        """What is wrong with the files of the newest commit, in plain words. Reads them all.
+        """What is wrong with the files of the newest commit, and with those that it was made from
+        by a writer that was killed, in plain words. Reads them all.
 
         ValueError if it is not known which they are, and what `searcher` raises."""
         self.searcher()
-        faults = []
-        for segment in json.loads((self._folder / "meta.json").read_bytes())["segments"]:
-            for file in _segment_files(self._folder, segment):
-                if not file.exists():
-                    faults.append(f"{file.name} is missing")
-                elif not _as_written(file):
-                    faults.append(f"{file.name} has changed since it was written")
-        return faults
+        files = self._files()
+        return [
+            *(f"{file.name} is missing" for file in files if not file.exists()),
+            *(
+                f"{file.name} has changed since it was written"
+                for file in files
+                if file.exists() and not _as_written(file)
+            ),
+            *self._faults_merged(),
+        ]
 
     def commit(
         self,
@@ -236,8 +247,22 @@ class LexicalIndex:
         added: Iterable[LexicalDocument],
         removed: Iterable[int],
     ) -> None:
-        """Add and remove passages and set the marker, all at once."""
+        """Add and remove passages and set the marker, all at once. Raises as `require_good_merge`,
+        and then the commit is there."""
+        self.require_good_merge()
+        self._hold()
         self._write(self._opened, _marker(archive, generation), added, removed)
+        self.require_good_merge()
+
+    def require_good_merge(self) -> None:
+        """Look at the files that the last commit did away with, unless that was done; to be called
+        before the index counts if its writer was killed. StorageFailed if they were damaged."""
+        held = self._folder / HELD
+        with self._a_fault_is_of_storage():
+            if held.exists():
+                for fault in self._faults_merged():
+                    raise ValueError(fault)
+                _delete(held)
 
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
@@ -254,6 +279,48 @@ class LexicalIndex:
             self._folder.rename(aside)
         _delete(aside)
         self._folder.mkdir(parents=True)
+
+    def _hold(self) -> None:
+        """Keep the files of the newest commit. Where there are no links, all are read instead."""
+        held = self._folder / HELD
+        with self._a_fault_is_of_storage():
+            files = self._files()
+            try:
+                held.mkdir()
+                for file in files:
+                    (held / file.name).hardlink_to(file)
+            except OSError:
+                _delete(held)
+                for fault in self.damaged():
+                    raise ValueError(fault) from None
+
+    def _faults_merged(self) -> list[str]:
+        """What was wrong with files that are held and no longer part of the index."""
+        held = self._folder / HELD
+        if not held.exists():
+            return []
+        names = {file.name for file in self._files()}
+        return [
+            f"{file.name} had changed since it was written when it was merged"
+            for file in held.iterdir()
+            if file.name not in names and not _as_written(file)
+        ]
+
+    def _files(self) -> list[Path]:
+        """The files of the newest commit, but for meta.json. ValueError if that cannot be read."""
+        try:
+            meta = json.loads((self._folder / "meta.json").read_bytes())
+            return [f for each in meta["segments"] for f in _segment_files(self._folder, each)]
+        except (OSError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"meta.json cannot be read: {error}") from error
+
+    @contextmanager
+    def _a_fault_is_of_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self._index = None
+            raise StorageFailed(str(self._folder), str(error)) from error
 
     def _newest(self) -> LexicalSearcher:
         if not os.access(self._folder, os.W_OK):
@@ -288,28 +355,24 @@ class LexicalIndex:
         removed: Iterable[int],
     ) -> None:
         # One thread: the order of documents, and so of equal scores, is the order they come in.
-        try:
-            with _a_panic_is_an_error():
-                writer = opened().writer(WRITER_HEAP_BYTES, 1)
-                try:
-                    # A killed writer may have left a list of the dead under the name of this one.
-                    writer.garbage_collect_files()
-                    # By query: deleting by term misses numbers, which it takes for signed ones.
-                    dead = list(removed)
-                    if dead:
-                        query = Query.term_set_query(SCHEMA, "passage", dead)
-                        writer.delete_documents_by_query(query)
-                    writer.delete_documents_by_query(_any_generation())
-                    for document in added:
-                        writer.add_document(_document(document))
-                    writer.add_document(marker)
-                    writer.commit()
-                    writer.wait_merging_threads()
-                finally:
-                    del writer  # an error that is kept would keep it, and it tantivy's lock
-        except ValueError as error:
-            self._index = None
-            raise StorageFailed(str(self._folder), str(error)) from error
+        with self._a_fault_is_of_storage(), _a_panic_is_an_error():
+            writer = opened().writer(WRITER_HEAP_BYTES, 1)
+            try:
+                # A killed writer may have left a list of the dead under the name of this one.
+                writer.garbage_collect_files()
+                # By query: deleting by term misses numbers, which it takes for signed ones.
+                dead = list(removed)
+                if dead:
+                    query = Query.term_set_query(SCHEMA, "passage", dead)
+                    writer.delete_documents_by_query(query)
+                writer.delete_documents_by_query(_any_generation())
+                for document in added:
+                    writer.add_document(_document(document))
+                writer.add_document(marker)
+                writer.commit()
+                writer.wait_merging_threads()
+            finally:
+                del writer  # an error that is kept would keep it, and it tantivy's lock
 
 
 @contextmanager

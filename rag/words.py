@@ -36,11 +36,14 @@ class Words:
         searcher = self._searcher()
         self._require_all_of(searcher)
         with self._store.read() as reading:
-            archive = reading.archive()
-            anew = searcher is None or searcher.archive != archive or reading.is_reindexing()
-            if searcher and searcher.generation < generation and not anew:
-                anew = not self._went_on(reading, searcher.generation, generation)
-        if anew:
+            usable = (
+                searcher is not None
+                and searcher.archive == reading.archive()
+                and searcher.generation <= generation
+                and not reading.is_reindexing()
+                and self._went_on(reading, searcher.generation, generation)
+            )
+        if not usable:
             self.make_anew(generation)
 
     def make_anew(self, generation: int) -> None:
@@ -56,9 +59,13 @@ class Words:
     def _went_on(self, reading: Reading, at: int, generation: int) -> bool:
         """Bring it from one generation to another; False if its files are too damaged for that."""
         index = LexicalIndex(self._folder)
-        died = reading.died(at, generation).tolist()
         try:
-            index.commit(reading.archive(), generation, _documents(reading, at, generation), died)
+            if at == generation:
+                index.require_good_merge()
+            else:
+                died = reading.died(at, generation).tolist()
+                documents = _documents(reading, at, generation)
+                index.commit(reading.archive(), generation, documents, died)
         except StorageFailed:
             if not _is_damaged(index):
                 raise

@@ -261,6 +261,8 @@ class Archive:
                 of, generation = reading.derived_from(), reading.generation
             Checked(checked.now(), True, 0, of, generation, None).keep(self.folder)
         self.renew_base()
+        with suppress(StorageFailed):  # it is restored all the same
+            self._store.checkpoint()  # a log can lose all of it to one flipped bit
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.

@@ -28,7 +28,8 @@ class Words:
         return searcher.generation if searcher else 0
 
     def require_nothing_lost(self) -> None:
-        """Raise ArchiveDamaged if the database lacks a change that the index has."""
+        """Raise ArchiveDamaged if the database lacks a change that the index has, of whichever
+        archive that is: a restored one has another name and a later generation."""
         self._require_all_of(self._searcher())
 
     def bring_to(self, generation: int) -> None:
@@ -76,10 +77,8 @@ class Words:
         if searcher is None:
             return
         with self._store.read() as reading:  # after the searcher: a change is in the database first
-            at, archive = reading.committed(), reading.archive()
-        # A database at 0 may have lost its name too.
-        of_it = at == 0 or searcher.archive == archive
-        if of_it and searcher.generation > at:
+            at = reading.committed()
+        if searcher.generation > at and not _is_damaged(LexicalIndex(self._folder)):
             raise self._store.damaged(
                 f"library.db: it has lost changes, being at generation {at} and its lexical index "
                 f"at {searcher.generation}. `rag rebuild` goes on without them"

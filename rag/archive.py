@@ -206,6 +206,11 @@ class Archive:
         with self._locks.writing():
             self._create()
             self._roll_forward()
+            with self._store.read() as reading:
+                generation = reading.generation
+                sound = not generation or not any(soundness.lexical_faults(self.folder, reading))
+            if not sound:
+                self._words.make_anew(generation)
         self._base.mend()
 
     def rebuild(self) -> int:

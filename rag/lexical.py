@@ -39,6 +39,8 @@ ANALYZER = "words"
 SEGMENT_PARTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 """Files of every segment, whatever its fields."""
 
+META = "meta.json"
+
 HELD = "held"
 """A folder in the index's with links to the files that a commit found: tantivy deletes those that
 it merges into others, whose checksums are right whatever was read."""
@@ -229,16 +231,8 @@ class LexicalIndex:
 
         ValueError if it is not known which they are, and what `searcher` raises."""
         self.searcher()
-        files = self._files()
-        return [
-            *(f"{file.name} is missing" for file in files if not file.exists()),
-            *(
-                f"{file.name} has changed since it was written"
-                for file in files
-                if file.exists() and not _as_written(file)
-            ),
-            *self._faults_merged(),
-        ]
+        files = _files(self._folder)
+        return [*_faults(files), *self._faults_merged()]
 
     def commit(
         self,
@@ -257,11 +251,12 @@ class LexicalIndex:
     def require_good_merge(self) -> None:
         """Look at the files that the last commit did away with, unless that was done; to be called
         before the index counts if its writer was killed. StorageFailed if they were damaged."""
-        held = self._folder / HELD
         with self._a_fault_is_of_storage():
+            for fault in self._faults_merged():
+                raise ValueError(fault)
+            held = self._folder / HELD
             if held.exists():
-                for fault in self._faults_merged():
-                    raise ValueError(fault)
+                (held / META).unlink(missing_ok=True)  # first: by it the rest is known to be whole
                 _delete(held)
 
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
@@ -284,10 +279,10 @@ class LexicalIndex:
         """Keep the files of the newest commit. Where there are no links, all are read instead."""
         held = self._folder / HELD
         with self._a_fault_is_of_storage():
-            files = self._files()
+            files = [file for file, _ in _files(self._folder)]
             try:
                 held.mkdir()
-                for file in files:
+                for file in (*files, self._folder / META):
                     (held / file.name).hardlink_to(file)
             except OSError:
                 _delete(held)
@@ -297,22 +292,11 @@ class LexicalIndex:
     def _faults_merged(self) -> list[str]:
         """What was wrong with files that are held and no longer part of the index."""
         held = self._folder / HELD
-        if not held.exists():
+        if not (held / META).exists():
             return []
-        names = {file.name for file in self._files()}
-        return [
-            f"{file.name} had changed since it was written when it was merged"
-            for file in held.iterdir()
-            if file.name not in names and not _as_written(file)
-        ]
-
-    def _files(self) -> list[Path]:
-        """The files of the newest commit, but for meta.json. ValueError if that cannot be read."""
-        try:
-            meta = json.loads((self._folder / "meta.json").read_bytes())
-            return [f for each in meta["segments"] for f in _segment_files(self._folder, each)]
-        except (OSError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"meta.json cannot be read: {error}") from error
+        names = {file.name for file, _ in _files(self._folder)}
+        gone = [(file, segment) for file, segment in _files(held) if file.name not in names]
+        return [f"{fault}, and was merged into others" for fault in _faults(gone)]
 
     @contextmanager
     def _a_fault_is_of_storage(self) -> Iterator[None]:
@@ -399,12 +383,42 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _files(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The files that the segments of meta.json must have, each with its segment. ValueError if that
+    cannot be read."""
+    try:
+        segments = json.loads((folder / META).read_bytes())["segments"]
+        return [(file, each) for each in segments for file in _segment_files(folder, each)]
+    except (OSError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{META} cannot be read: {error}") from error
+
+
 def _segment_files(folder: Path, segment: Mapping[str, Any]) -> Iterator[Path]:
-    """The files that a segment of `meta.json` must have."""
     name = segment["segment_id"].replace("-", "")
     yield from (folder / f"{name}.{part}" for part in SEGMENT_PARTS)
     if segment.get("deletes"):
         yield folder / f"{name}.{segment['deletes']['opstamp']}.del"
+
+
+def _faults(files: Iterable[tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
+    """What is wrong with files of segments, in plain words."""
+    for file, segment in files:
+        if not file.exists():
+            yield f"{file.name} is missing"
+        elif not _as_written(file):
+            yield f"{file.name} has changed since it was written"
+        elif file.suffix == ".del" and not _counts(file, segment):
+            yield f"{META} has changed since it was written"
+
+
+def _counts(file: Path, segment: Mapping[str, Any]) -> bool:
+    """Whether a list of the living has as many documents, and dead ones, as meta.json, which has no
+    checksum, says of its segment: their number in four bytes, and a bit for each, 64 at a time."""
+    data = file.read_bytes()
+    count = int.from_bytes(data[:4], "little")
+    alive = int.from_bytes(data[4 : 4 + -(-count // 64) * 8], "little").bit_count()
+    stated = segment.get("max_doc"), segment["deletes"].get("num_deleted_docs")
+    return stated == (count, count - alive)
 
 
 def _as_written(file: Path) -> bool:

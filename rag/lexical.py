@@ -241,23 +241,30 @@ class LexicalIndex:
         added: Iterable[LexicalDocument],
         removed: Iterable[int],
     ) -> None:
-        """Add and remove passages and set the marker, all at once. Raises as `require_good_merge`,
-        and then the commit is there."""
-        self.require_good_merge()
+        """Add and remove passages and set the marker, all at once. StorageFailed, and the commit is
+        there, where files that it did away with were damaged."""
+        self.require_no_killed_commit()
         self._hold()
-        self._write(self._opened, _marker(archive, generation), added, removed)
-        self.require_good_merge()
+        dead = list(removed)
+        with self._a_fault_is_of_storage(), _a_panic_is_an_error():
+            # Where tantivy panics in a thread of its own, as it would there, it ends the process.
+            self._opened().searcher().search(_dead(dead), 1, count=True)
+        self._write(self._opened, _marker(archive, generation), added, dead)
+        self._release(self._faults_merged)
 
-    def require_good_merge(self) -> None:
-        """Look at the files that the last commit did away with, unless that was done; to be called
-        before the index counts if its writer was killed. StorageFailed if they were damaged."""
+    def require_no_killed_commit(self) -> None:
+        """Look at all files if the writer of the last commit was killed, which they may have done;
+        before that the index does not count. StorageFailed if they are damaged."""
+        if (self._folder / HELD).exists():
+            self._release(self.damaged)
+
+    def _release(self, faults: Callable[[], list[str]]) -> None:
         with self._a_fault_is_of_storage():
-            for fault in self._faults_merged():
+            for fault in faults():
                 raise ValueError(fault)
             held = self._folder / HELD
-            if held.exists():
-                (held / META).unlink(missing_ok=True)  # first: by it the rest is known to be whole
-                _delete(held)
+            (held / META).unlink(missing_ok=True)  # first: by it the rest is known to be whole
+            _delete(held)
 
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
@@ -347,8 +354,7 @@ class LexicalIndex:
                 # By query: deleting by term misses numbers, which it takes for signed ones.
                 dead = list(removed)
                 if dead:
-                    query = Query.term_set_query(SCHEMA, "passage", dead)
-                    writer.delete_documents_by_query(query)
+                    writer.delete_documents_by_query(_dead(dead))
                 writer.delete_documents_by_query(_any_generation())
                 for document in added:
                     writer.add_document(_document(document))
@@ -485,6 +491,10 @@ def _among(passages: list[int]) -> Query:
         return Query.term_set_query(SCHEMA, "passage", passages)
     each = [Query.term_query(SCHEMA, "passage", passage) for passage in passages]
     return Query.boolean_query([(Occur.Should, query) for query in each])
+
+
+def _dead(passages: list[int]) -> Query:
+    return Query.term_set_query(SCHEMA, "passage", passages)
 
 
 def _any_generation() -> Query:

@@ -62,7 +62,7 @@ class Words:
         index = LexicalIndex(self._folder)
         try:
             if at == generation:
-                index.require_good_merge()
+                index.require_no_killed_commit()
             else:
                 died = reading.died(at, generation).tolist()
                 documents = _documents(reading, at, generation)

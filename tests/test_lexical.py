@@ -524,6 +524,19 @@ def test_what_was_made_of_damaged_files_is_no_commit_to_keep(
     assert index.damaged() == []
 
 
+def test_after_a_killed_commit_all_files_are_looked_at(index: LexicalIndex, tmp_path: Path) -> None:
+    """Damage may have killed it."""
+    folder = tmp_path / "lexical"
+    (folder / HELD).mkdir()
+    index.require_no_killed_commit()
+    assert not (folder / HELD).exists()
+    (folder / HELD).mkdir()
+    flip(largest(folder, "fieldnorm"), 0)
+    for call in (index.require_no_killed_commit, lambda: index.commit(NAME, 2, [], [])):
+        with pytest.raises(StorageFailed, match="fieldnorm has changed"):
+            call()
+
+
 def no_links(*_: object) -> None:
     raise PermissionError("no links here")
 

@@ -206,6 +206,11 @@ class Archive:
         with self._locks.writing():
             self._create()
             self._roll_forward()
+            with self._store.read() as reading:
+                generation = reading.generation
+                sound = not generation or not any(soundness.lexical_faults(self.folder, reading))
+            if not sound:
+                self._words.make_anew(generation)
         self._base.mend()
 
     def rebuild(self) -> int:
@@ -261,6 +266,8 @@ class Archive:
                 of, generation = reading.derived_from(), reading.generation
             Checked(checked.now(), True, 0, of, generation, None).keep(self.folder)
         self.renew_base()
+        with suppress(StorageFailed):  # it is restored all the same
+            self._store.checkpoint()  # a log can lose all of it to one flipped bit
 
     def check(self, report: Callable[[str], None] = lambda _: None) -> list[Fault]:
         """Everything that is wrong with the archive; `report` is told what is being looked at.

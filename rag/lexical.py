@@ -39,6 +39,12 @@ ANALYZER = "words"
 SEGMENT_PARTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 """Files of every segment, whatever its fields."""
 
+META = "meta.json"
+
+HELD = "held"
+"""A folder in the index's with links to the files that a commit found: tantivy deletes those that
+it merges into others, whose checksums are right whatever was read."""
+
 PANIC = "PanicException"
 """What the binding raises where tantivy panics; it cannot be imported."""
 
@@ -97,7 +103,7 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("source", tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("first", fast=True)
     builder.add_integer_field("last", fast=True)
-    builder.add_unsigned_field("generation", indexed=True, fast=True)
+    builder.add_unsigned_field("generation", stored=True, indexed=True, fast=True)
     builder.add_text_field("archive", stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
@@ -146,11 +152,15 @@ class LexicalSearcher:
         self._searcher = searcher
         self.archive, self.generation = "", 0
         with _torn_is_named():
-            marker = searcher.search(_any_generation(), 1, count=False).hits
+            marker = searcher.search(_any_generation(), 2, count=False).hits
+            if len(marker) > 1:
+                raise ValueError("it has two markers")
             for _, address in marker:
                 document = searcher.doc(address)
                 self.archive = str(document.get_first("archive"))
                 self.generation = int(searcher.fast_field_values("generation", [address])[0])
+                if document.get_first("generation") != self.generation:
+                    raise ValueError("its marker names two generations")
         self.documents = searcher.num_docs - len(marker)
 
     def search(self, terms: Sequence[str], depth: int, scope: Scope) -> tuple[Numbers, Floats]:
@@ -216,18 +226,13 @@ class LexicalIndex:
             raise ValueError(f"the lexical index cannot be opened: {error}") from error
 
     def damaged(self) -> list[str]:
-        """What is wrong with the files of the newest commit, in plain words. Reads them all.
+        """What is wrong with the files of the newest commit, and with those that it was made from
+        by a writer that was killed, in plain words. Reads them all.
 
         ValueError if it is not known which they are, and what `searcher` raises."""
         self.searcher()
-        faults = []
-        for segment in json.loads((self._folder / "meta.json").read_bytes())["segments"]:
-            for file in _segment_files(self._folder, segment):
-                if not file.exists():
-                    faults.append(f"{file.name} is missing")
-                elif not _as_written(file):
-                    faults.append(f"{file.name} has changed since it was written")
-        return faults
+        files = _files(self._folder)
+        return [*_faults(files), *self._faults_merged()]
 
     def commit(
         self,
@@ -236,8 +241,30 @@ class LexicalIndex:
         added: Iterable[LexicalDocument],
         removed: Iterable[int],
     ) -> None:
-        """Add and remove passages and set the marker, all at once."""
-        self._write(self._opened, _marker(archive, generation), added, removed)
+        """Add and remove passages and set the marker, all at once. StorageFailed, and the commit is
+        there, where files that it did away with were damaged."""
+        self.require_no_killed_commit()
+        self._hold()
+        dead = list(removed)
+        with self._a_fault_is_of_storage(), _a_panic_is_an_error():
+            # Where tantivy panics in a thread of its own, as it would there, it ends the process.
+            self._opened().searcher().search(_dead(dead), 1, count=True)
+        self._write(self._opened, _marker(archive, generation), added, dead)
+        self._release(self._faults_merged)
+
+    def require_no_killed_commit(self) -> None:
+        """Look at all files if the writer of the last commit was killed, which they may have done;
+        before that the index does not count. StorageFailed if they are damaged."""
+        if (self._folder / HELD).exists():
+            self._release(self.damaged)
+
+    def _release(self, faults: Callable[[], list[str]]) -> None:
+        with self._a_fault_is_of_storage():
+            for fault in faults():
+                raise ValueError(fault)
+            held = self._folder / HELD
+            (held / META).unlink(missing_ok=True)  # first: by it the rest is known to be whole
+            _delete(held)
 
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
@@ -254,6 +281,37 @@ class LexicalIndex:
             self._folder.rename(aside)
         _delete(aside)
         self._folder.mkdir(parents=True)
+
+    def _hold(self) -> None:
+        """Keep the files of the newest commit. Where there are no links, all are read instead."""
+        held = self._folder / HELD
+        with self._a_fault_is_of_storage():
+            files = [file for file, _ in _files(self._folder)]
+            try:
+                held.mkdir()
+                for file in (*files, self._folder / META):
+                    (held / file.name).hardlink_to(file)
+            except OSError:
+                _delete(held)
+                for fault in self.damaged():
+                    raise ValueError(fault) from None
+
+    def _faults_merged(self) -> list[str]:
+        """What was wrong with files that are held and no longer part of the index."""
+        held = self._folder / HELD
+        if not (held / META).exists():
+            return []
+        names = {file.name for file, _ in _files(self._folder)}
+        gone = [(file, segment) for file, segment in _files(held) if file.name not in names]
+        return [f"{fault}, and was merged into others" for fault in _faults(gone)]
+
+    @contextmanager
+    def _a_fault_is_of_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self._index = None
+            raise StorageFailed(str(self._folder), str(error)) from error
 
     def _newest(self) -> LexicalSearcher:
         if not os.access(self._folder, os.W_OK):
@@ -288,28 +346,23 @@ class LexicalIndex:
         removed: Iterable[int],
     ) -> None:
         # One thread: the order of documents, and so of equal scores, is the order they come in.
-        try:
-            with _a_panic_is_an_error():
-                writer = opened().writer(WRITER_HEAP_BYTES, 1)
-                try:
-                    # A killed writer may have left a list of the dead under the name of this one.
-                    writer.garbage_collect_files()
-                    # By query: deleting by term misses numbers, which it takes for signed ones.
-                    dead = list(removed)
-                    if dead:
-                        query = Query.term_set_query(SCHEMA, "passage", dead)
-                        writer.delete_documents_by_query(query)
-                    writer.delete_documents_by_query(_any_generation())
-                    for document in added:
-                        writer.add_document(_document(document))
-                    writer.add_document(marker)
-                    writer.commit()
-                    writer.wait_merging_threads()
-                finally:
-                    del writer  # an error that is kept would keep it, and it tantivy's lock
-        except ValueError as error:
-            self._index = None
-            raise StorageFailed(str(self._folder), str(error)) from error
+        with self._a_fault_is_of_storage(), _a_panic_is_an_error():
+            writer = opened().writer(WRITER_HEAP_BYTES, 1)
+            try:
+                # A killed writer may have left a list of the dead under the name of this one.
+                writer.garbage_collect_files()
+                # By query: deleting by term misses numbers, which it takes for signed ones.
+                dead = list(removed)
+                if dead:
+                    writer.delete_documents_by_query(_dead(dead))
+                writer.delete_documents_by_query(_any_generation())
+                for document in added:
+                    writer.add_document(_document(document))
+                writer.add_document(marker)
+                writer.commit()
+                writer.wait_merging_threads()
+            finally:
+                del writer  # an error that is kept would keep it, and it tantivy's lock
 
 
 @contextmanager
@@ -336,12 +389,42 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _files(folder: Path) -> list[tuple[Path, Mapping[str, Any]]]:
+    """The files that the segments of meta.json must have, each with its segment. ValueError if that
+    cannot be read."""
+    try:
+        segments = json.loads((folder / META).read_bytes())["segments"]
+        return [(file, each) for each in segments for file in _segment_files(folder, each)]
+    except (OSError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{META} cannot be read: {error}") from error
+
+
 def _segment_files(folder: Path, segment: Mapping[str, Any]) -> Iterator[Path]:
-    """The files that a segment of `meta.json` must have."""
     name = segment["segment_id"].replace("-", "")
     yield from (folder / f"{name}.{part}" for part in SEGMENT_PARTS)
     if segment.get("deletes"):
         yield folder / f"{name}.{segment['deletes']['opstamp']}.del"
+
+
+def _faults(files: Iterable[tuple[Path, Mapping[str, Any]]]) -> Iterator[str]:
+    """What is wrong with files of segments, in plain words."""
+    for file, segment in files:
+        if not file.exists():
+            yield f"{file.name} is missing"
+        elif not _as_written(file):
+            yield f"{file.name} has changed since it was written"
+        elif file.suffix == ".del" and not _counts(file, segment):
+            yield f"{META} has changed since it was written"
+
+
+def _counts(file: Path, segment: Mapping[str, Any]) -> bool:
+    """Whether a list of the living has as many documents, and dead ones, as meta.json, which has no
+    checksum, says of its segment: their number in four bytes, and a bit for each, 64 at a time."""
+    data = file.read_bytes()
+    count = int.from_bytes(data[:4], "little")
+    alive = int.from_bytes(data[4 : 4 + -(-count // 64) * 8], "little").bit_count()
+    stated = segment.get("max_doc"), segment["deletes"].get("num_deleted_docs")
+    return stated == (count, count - alive)
 
 
 def _as_written(file: Path) -> bool:
@@ -408,6 +491,10 @@ def _among(passages: list[int]) -> Query:
         return Query.term_set_query(SCHEMA, "passage", passages)
     each = [Query.term_query(SCHEMA, "passage", passage) for passage in passages]
     return Query.boolean_query([(Occur.Should, query) for query in each])
+
+
+def _dead(passages: list[int]) -> Query:
+    return Query.term_set_query(SCHEMA, "passage", passages)
 
 
 def _any_generation() -> Query:

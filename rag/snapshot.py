@@ -127,6 +127,8 @@ def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Pat
         raise ValueError(f"the lexical index is at {lexical.generation}, not {reading.generation}")
     manifest = reading.manifest()
     columns = _advanced_columns(old, reading)
+    if lexical.documents != np.count_nonzero(columns.alive):
+        raise ValueError("the lexical index holds other passages than the living")
     vectors = _advanced_vectors(old, reading, manifest, folder)
     return State(old.library, reading.generation, manifest, columns, vectors, lexical)
 

@@ -85,7 +85,8 @@ def known_recall(
     return measured.recall_at_10, f"approximate search, rag check on {measured.sample} passages"
 
 
-def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
+def lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
+    """Every fault of the index of words. Raises StorageFailed where tantivy cannot search it."""
     index = LexicalIndex(folder / "lexical")
     try:
         searcher = index.searcher()
@@ -102,7 +103,9 @@ def _lexical_faults(folder: Path, reading: Reading) -> Iterator[str]:
     # next brings the two together.
     elif searcher.generation == reading.generation:
         numbers, _ = reading.passage_columns(0)
-        if not np.array_equal(searcher.passage_numbers(), numbers):
+        if searcher.documents != len(numbers) or not np.array_equal(
+            searcher.passage_numbers(), numbers
+        ):
             yield "it does not hold just the living passages"
 
 
@@ -138,4 +141,4 @@ def _model_faults(folder: Path, reading: Reading) -> Iterator[str]:
         yield from [problem] if problem else []
 
 
-PARTS = {"lexical": _lexical_faults, "dense": _dense_faults, "model": _model_faults}
+PARTS = {"lexical": lexical_faults, "dense": _dense_faults, "model": _model_faults}

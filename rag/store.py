@@ -143,6 +143,13 @@ class Store:
             connection.execute("PRAGMA journal_mode = DELETE")
         self.close()
 
+    def checkpoint(self) -> None:
+        """Bring the log into the file as far as those let who read meanwhile, and nobody waits."""
+        with self._connection() as connection:
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+
     def replace(self, other: Store) -> None:
         """Put the file of `other`, nobody's meanwhile, in the place of one that is missing or that
         SQLite cannot open; that one is kept as `library.db.damaged`.

@@ -28,7 +28,8 @@ class Words:
         return searcher.generation if searcher else 0
 
     def require_nothing_lost(self) -> None:
-        """Raise ArchiveDamaged if the database lacks a change that the index has."""
+        """Raise ArchiveDamaged if the database lacks a change that the index has, of whichever
+        archive that is: a restored one has another name and a later generation."""
         self._require_all_of(self._searcher())
 
     def bring_to(self, generation: int) -> None:
@@ -36,11 +37,14 @@ class Words:
         searcher = self._searcher()
         self._require_all_of(searcher)
         with self._store.read() as reading:
-            archive = reading.archive()
-            anew = searcher is None or searcher.archive != archive or reading.is_reindexing()
-            if searcher and searcher.generation < generation and not anew:
-                anew = not self._went_on(reading, searcher.generation, generation)
-        if anew:
+            usable = (
+                searcher is not None
+                and searcher.archive == reading.archive()
+                and searcher.generation <= generation
+                and not reading.is_reindexing()
+                and self._went_on(reading, searcher.generation, generation)
+            )
+        if not usable:
             self.make_anew(generation)
 
     def make_anew(self, generation: int) -> None:
@@ -56,9 +60,13 @@ class Words:
     def _went_on(self, reading: Reading, at: int, generation: int) -> bool:
         """Bring it from one generation to another; False if its files are too damaged for that."""
         index = LexicalIndex(self._folder)
-        died = reading.died(at, generation).tolist()
         try:
-            index.commit(reading.archive(), generation, _documents(reading, at, generation), died)
+            if at == generation:
+                index.require_no_killed_commit()
+            else:
+                died = reading.died(at, generation).tolist()
+                documents = _documents(reading, at, generation)
+                index.commit(reading.archive(), generation, documents, died)
         except StorageFailed:
             if not _is_damaged(index):
                 raise
@@ -69,10 +77,8 @@ class Words:
         if searcher is None:
             return
         with self._store.read() as reading:  # after the searcher: a change is in the database first
-            at, archive = reading.committed(), reading.archive()
-        # A database at 0 may have lost its name too.
-        of_it = at == 0 or searcher.archive == archive
-        if of_it and searcher.generation > at:
+            at = reading.committed()
+        if searcher.generation > at and not _is_damaged(LexicalIndex(self._folder)):
             raise self._store.damaged(
                 f"library.db: it has lost changes, being at generation {at} and its lexical index "
                 f"at {searcher.generation}. `rag rebuild` goes on without them"

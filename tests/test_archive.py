@@ -39,7 +39,7 @@ from rag.errors import (
 )
 from rag.exported import opened
 from rag.ingest import fingerprint, ingest
-from rag.lexical import PANIC, LexicalIndex
+from rag.lexical import PANIC, LexicalIndex, Scope
 from rag.project import RANDOM
 from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
 from rag.types import Article, Encoding, Span
@@ -457,6 +457,7 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "while SQLite is written": (Writing, "set_manifest", instead),
     "when SQLite has it": (LexicalIndex, "commit", instead),
     "while tantivy is written": (lexical_module, "_document", after),
+    "before the files that it found are let go": (lexical_module, "_delete", instead),
     "when tantivy has it": (Writing, "publish", instead),
     "while it is published": (Writing, "publish", after),
     "when it is published": (base_module, "base_is_due", instead),
@@ -579,9 +580,9 @@ def cut(file: Path, size: int) -> None:
     other.replace(file)
 
 
-def flip(file: Path, at: int) -> None:
+def flip(file: Path, at: int, bit: int = 2) -> None:
     data = bytearray(file.read_bytes())
-    data[at] ^= 4
+    data[at] ^= 1 << bit
     other = file.with_name("flipped")
     other.write_bytes(data)
     other.replace(file)
@@ -667,6 +668,40 @@ def test_a_flipped_bit_is_named_and_gone_after_a_rebuild(
     assert full.rebuild() == 1
     assert_holds(full.folder, STORIES)
     assert encoder.passages_encoded == encoded
+
+
+def add_until_merged(folder: Path, _: str = "") -> None:
+    """tantivy merges eight segments."""
+    with closing(Archive(folder)) as archive:
+        for number in range(10, 20):
+            add(archive, FakeEncoder(), story(number))
+
+
+def score_of(folder: Path, word: str) -> list[float]:
+    with closing(Archive(folder)) as archive, archive.snapshot() as snapshot:
+        assert snapshot.lexical is not None
+        return [float(score) for score in snapshot.lexical.search([word], 1000, Scope())[1]]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_flipped_bit_is_not_made_permanent_by_a_merge(full: Archive, killed: bool) -> None:
+    full.close()
+    file = the(full.folder, "lexical/*.fieldnorm")
+    flip(file, 0, bit=7)  # the first passage is now a very long one
+    if killed:
+        run_to_death(killed_when_merged, full.folder, "")
+        assert not file.exists()
+    add_until_merged(full.folder)
+    assert full.check() == []
+    found = score_of(full.folder, "town0")
+    full.rebuild()
+    assert found == pytest.approx(score_of(full.folder, "town0"), rel=0.1)  # markers count too
+
+
+def killed_when_merged(folder: Path, _: str) -> None:
+    """Before the files that went into it are looked at."""
+    lexical_module._as_written = die
+    add_until_merged(folder)
 
 
 def test_a_rebuild_is_seen_by_those_who_read_before(full: Archive, encoder: FakeEncoder) -> None:

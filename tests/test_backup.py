@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import threading
@@ -310,6 +311,69 @@ def test_a_running_reader_never_sees_a_generation_go_back(archive: Archive, file
     four = {each.id: each.text for each in STORIES}
     assert seen[1][1] == seen[3][1] == four
     assert seen[2][1] == {**four, "a7": story(7).text}
+
+
+def as_after_a_kill(archive: Archive, folder: Path) -> Path:
+    """What is on the disk now, where nobody could bring the log into the library."""
+    return Path(shutil.copytree(archive.folder, folder, ignore=shutil.ignore_patterns("*-shm")))
+
+
+def test_what_was_restored_and_lost_again_is_not_taken_for_what_was_there_before(
+    archive: Archive, file: Path, tmp_path: Path
+) -> None:
+    """A reader keeps the restored library in the log, in which one bit is flipped."""
+    add(archive, FakeEncoder(), story(5))
+    archive._store.checkpoint()
+    with closing(Archive(archive.folder)) as reader, reader.reading() as before:
+        assert before is not None
+        assert len(before.heads(limit=100)) == 5
+        archive.restore(file, replace=True)
+        restored_as = generation(archive)
+        folder = as_after_a_kill(archive, tmp_path / "killed")
+    log = bytearray((folder / "library.db-wal").read_bytes())
+    log[500] ^= 1 << 4
+    (folder / "library.db-wal").write_bytes(log)
+    with closing(Archive(folder)) as killed:
+        calls: list[Callable[[], object]] = [
+            lambda: generation(killed),
+            killed.is_sound,
+            lambda: add(killed, FakeEncoder(), story(6)),
+            lambda: killed.back_up(tmp_path / "another.db"),
+        ]
+        for call in calls:
+            with pytest.raises(ArchiveDamaged, match="it has lost changes"):
+                call()
+        assert "library.db" in {fault.part for fault in killed.check()}
+        killed.restore(file, replace=True)
+        assert generation(killed) == restored_as + 1
+    assert_holds(folder, STORIES)
+
+
+def test_a_restore_is_in_the_library_itself_when_it_is_said_to_be_done(
+    archive: Archive, file: Path, tmp_path: Path
+) -> None:
+    with closing(Archive(archive.folder)) as reader:
+        add(archive, FakeEncoder(), story(5))
+        assert generation(reader) == 2
+        archive.restore(file, replace=True)
+        folder = as_after_a_kill(archive, tmp_path / "killed")
+        (folder / "library.db-wal").unlink()
+        assert_holds(folder, STORIES)
+        assert generation(reader) == 3
+
+
+def test_words_of_another_archive_are_no_hindrance_once_that_is_accepted(
+    archive: Archive, tmp_path: Path
+) -> None:
+    with closing(Archive(tmp_path / "other")) as other:
+        for number in range(5):
+            add(other, FakeEncoder(), story(number, version=4))
+    shutil.rmtree(archive.folder / "lexical")
+    shutil.copytree(tmp_path / "other" / "lexical", archive.folder / "lexical")
+    with pytest.raises(ArchiveDamaged, match="`rag rebuild` goes on without them"):
+        generation(archive)
+    assert archive.rebuild() == 6
+    assert_holds(archive.folder, STORIES)
 
 
 def test_a_reader_keeps_its_generation_while_another_is_put_in_place(

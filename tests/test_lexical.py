@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from rag import lexical
 from rag.errors import StorageFailed
 from rag.lexical import (
+    HELD,
     LONGEST_WORD,
     SCHEMA,
     STOP_WORDS,
@@ -483,6 +484,81 @@ def test_flipped_bits_are_never_more_than_an_error_of_ours(
         replace(file, data)
     assert errors > 0
     assert found(LexicalIndex(folder)) == [1, 2, 3, 4, 5]
+
+
+def largest(folder: Path, part: str) -> Path:
+    return max(folder.glob(f"*.{part}"), key=lambda file: file.stat().st_size)
+
+
+def flip(file: Path, at: int, bit: int = 2) -> None:
+    data = file.read_bytes()
+    replace(file, data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+
+
+def commit_until_merged(index: LexicalIndex, folder: Path) -> None:
+    """tantivy merges eight segments."""
+    merged = largest(folder, "fieldnorm")
+    for number in range(100, 110):
+        index.commit(NAME, number, [document(number, "storm")], [])
+        if not merged.exists():
+            return
+    raise AssertionError("nothing was merged")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_was_made_of_damaged_files_is_no_commit_to_keep(
+    index: LexicalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Its own files have right checksums."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    folder = tmp_path / "lexical"
+    file = largest(folder, "fieldnorm")
+    flip(file, 0)
+    with pytest.raises(StorageFailed, match=file.name):
+        commit_until_merged(index, folder)
+    assert index.damaged()
+    with pytest.raises(StorageFailed, match=file.name):
+        index.commit(NAME, 200, [], [])
+    index.rebuild(NAME, 200, [])
+    assert index.damaged() == []
+
+
+def test_after_a_killed_commit_all_files_are_looked_at(index: LexicalIndex, tmp_path: Path) -> None:
+    """Damage may have killed it."""
+    folder = tmp_path / "lexical"
+    (folder / HELD).mkdir()
+    index.require_no_killed_commit()
+    assert not (folder / HELD).exists()
+    (folder / HELD).mkdir()
+    flip(largest(folder, "fieldnorm"), 0)
+    for call in (index.require_no_killed_commit, lambda: index.commit(NAME, 2, [], [])):
+        with pytest.raises(StorageFailed, match="fieldnorm has changed"):
+            call()
+
+
+def no_links(*_: object) -> None:
+    raise PermissionError("no links here")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_sound_files_are_merged_and_nothing_is_left_of_them(
+    index: LexicalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
+    commit_until_merged(index, tmp_path / "lexical")
+    assert index.damaged() == []
+    assert not (tmp_path / "lexical" / HELD).exists()
+    assert found(index)[:5] == [1, 2, 3, 4, 5]
+
+
+def test_a_damaged_list_of_the_dead_is_not_written_on(index: LexicalIndex, tmp_path: Path) -> None:
+    index.commit(NAME, 2, [], [1])
+    file = largest(tmp_path / "lexical", "del")
+    flip(file, 4, bit=3)
+    with pytest.raises(StorageFailed, match=file.name):
+        index.commit(NAME, 3, [], [2])
 
 
 def replace(file: Path, data: bytes) -> None:

@@ -288,7 +288,11 @@ class Archive:
             faults.extend(self._still_there(derived))
             self._words.require_nothing_lost()
         except ArchiveDamaged as error:
-            faults.append(Fault("library.db", error.fault.removeprefix("library.db: ")))
+            fault = Fault("library.db", error.fault.removeprefix("library.db: "))
+            faults.extend([] if fault in faults else [fault])
+        except StorageFailed:
+            if not faults:
+                raise
         if recall is not None and recall.recall_at_10 < soundness.RECALL_LEAST:
             problem = f"recall@10 is {recall.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
             faults.append(Fault("dense", problem))

@@ -38,10 +38,12 @@ def lost(folder: Path) -> str:
     return f"library.db: it is {how}, while {derived[0].name} is there" if derived else ""
 
 
-def truth_faults(reading: Reading, report: Callable[[str], None]) -> list[Fault]:
-    """Every fault of the database; `report` is told which part is being looked at."""
+def truth_faults(reading: Reading, report: Callable[[str], None]) -> Iterator[Fault]:
+    """Every fault of the database, until it is too damaged to look on; `report` is told which part
+    is being looked at."""
     report("library.db")
-    return [Fault("library.db", problem) for problem in reading.faults()]
+    for problem in reading.faults():
+        yield Fault("library.db", problem)
 
 
 def derived_faults(

@@ -127,8 +127,11 @@ class Archive:
             if recoveries == RECOVERIES:
                 raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
             if time.monotonic() > deadline or not self._locks.somebody_writes():
-                unusable = "a derived file cannot be used (`rag check` names it)"
-                self._mend(f"{unusable}, or a change was left half published")
+                self._mend(
+                    soundness.unreadable(self.folder)
+                    or "a derived file cannot be used (`rag check` names it), or a change was left "
+                    "half published"
+                )
                 recoveries += 1
                 deadline = time.monotonic() + PAIRING_TIMEOUT_S
             time.sleep(PAIRING_PAUSE_S)
@@ -273,6 +276,9 @@ class Archive:
         try:
             if not self._exists():
                 return faults
+            kept_away = soundness.unreadable(self.folder)
+            if kept_away:
+                raise StorageFailed(str(self.folder), f"it cannot be checked: {kept_away}")
             with self._store.read() as reading:
                 of, generation = reading.derived_from(), reading.generation
                 faults.extend(soundness.truth_faults(reading, report))

@@ -69,8 +69,11 @@ class Store:
         self._idle = queue.LifoQueue()
 
     def exists(self) -> bool:
-        """Whether there is a database yet."""
-        return self._file.exists()
+        """Whether there is a database yet. Raises StorageFailed where that cannot be looked at."""
+        try:
+            return self._file.exists()
+        except OSError as error:
+            raise StorageFailed(self.name, error.strerror or str(error)) from error
 
     def place(self) -> tuple[int, int] | None:
         """Which file is there, whatever its name; None if there is none."""

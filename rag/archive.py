@@ -66,7 +66,13 @@ class Archive:
     """An index folder. Safe for threads; other processes may read and write it meanwhile."""
 
     def __init__(self, folder: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        """Raises InvalidRequest for a folder whose name is no UTF-8, which tantivy cannot take."""
         self.folder = Path(folder)
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            problem = f"the name of {self.folder} is no UTF-8; give the folder another"
+            raise InvalidRequest("--index", problem) from None
         self._store = Store(self.folder / "library.db")
         self._lexical = LexicalIndex(self.folder / "lexical")
         self._locks = Locks(self.folder, lock_timeout_s)

@@ -15,6 +15,7 @@ import numpy as np
 
 from rag.dates import MOMENTS, parse_iso
 from rag.schema import (
+    MANIFEST_OF_BEFORE,
     ArticleRow,
     LexicalRow,
     article_checksum,
@@ -65,8 +66,9 @@ class Reading:
     def manifest(self) -> dict[str, str]:
         """All that the manifest says, if it still is what was stored."""
         entries = dict(self._connection.execute("SELECT key, value FROM manifest"))
-        checksum = manifest_checksum(entries)
-        if entries.get("checksum", checksum) != checksum:
+        stored = entries.get("checksum")
+        known = entries.keys() <= MANIFEST_OF_BEFORE
+        if stored != manifest_checksum(entries) and not (stored is None and known):
             raise Damaged("the manifest has changed")
         return entries
 

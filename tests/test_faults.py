@@ -412,6 +412,17 @@ def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) 
     assert list(small_disk.iterdir()) == [filler]
 
 
+def test_a_check_that_cannot_be_kept_on_a_full_disk_leaves_nothing(
+    folder: Path, small_disk: Path
+) -> None:
+    full = small_disk / "index"
+    shutil.copytree(folder, full)
+    fill(small_disk / "filler")
+    with closing(Archive(full)) as archive:
+        assert archive.check() == []
+    assert not list(full.glob("checked.json*"))
+
+
 def test_readers_go_on_where_there_is_no_room_to_index_the_words_of_a_change(
     folder: Path, small_disk: Path
 ) -> None:

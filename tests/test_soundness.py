@@ -235,6 +235,22 @@ def test_a_changed_number_of_an_article_is_named(archive: Archive, column: str) 
     assert "article n0 at revision 1 has changed" in problem
 
 
+@pytest.mark.parametrize("name", ["chebksum", "checksum2", "Checksum"])
+def test_a_manifest_whose_checksum_has_another_name_is_named(archive: Archive, name: str) -> None:
+    sql(archive.folder, "UPDATE manifest SET key = ? WHERE key = 'checksum'", name)
+    assert problems(archive, "library.db") == ["the manifest has changed"]
+    with pytest.raises(ArchiveDamaged, match="the manifest has changed"):
+        archive.manifest()
+
+
+def test_a_manifest_of_before_it_had_a_checksum_is_sound(archive: Archive) -> None:
+    sql(archive.folder, "DELETE FROM manifest WHERE key = 'checksum'")
+    assert archive.check() == []
+    archive.remove(["n0"])
+    sql(archive.folder, "UPDATE manifest SET value = '1' WHERE key = 'dimension'")
+    assert problems(archive, "library.db") == ["the manifest has changed"]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -579,6 +595,27 @@ def test_a_check_beside_writers_finds_no_fault(archive: Archive) -> None:
             assert archive.check() == []
             assert archive.is_sound() is not False
         writing.result()
+
+
+def test_what_a_writer_was_just_making_is_no_fault(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, away = soundness.PARTS["lexical"], archive.folder / "lexical.old"
+    locked: list[bool] = []
+
+    def beside_a_rebuild(folder: Path, reading: Reading) -> Iterator[str]:
+        locked.append(archive._locks.somebody_writes())
+        if len(locked) == 1:
+            (folder / "lexical").rename(away)
+        found = [*look(folder, reading)]
+        if away.exists():
+            assert found
+            away.rename(folder / "lexical")
+        yield from found
+
+    monkeypatch.setitem(soundness.PARTS, "lexical", beside_a_rebuild)
+    assert archive.check() == []
+    assert locked == [False, True]
 
 
 def test_a_check_waits_for_no_writer(quantised: Archive) -> None:

@@ -247,8 +247,10 @@ class Reading:
                 raise Damaged(f"passage {number} has no encoding of {dimension} numbers")
             numbers.append(number)
             blob += vector
-        matrix = np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
-        return np.array(numbers, dtype=np.int64), matrix
+        found = np.array(numbers, dtype=np.int64)
+        if (np.diff(found, prepend=after) <= 0).any():  # or who reads on after the last never ends
+            raise Damaged("the passages are not in the order of their numbers")
+        return found, np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
 
     @_as_stored()
     def token_vectors(self, numbers: Iterable[int]) -> dict[int, TokenVectors]:

@@ -395,6 +395,31 @@ def test_a_flipped_bit_of_what_readers_keep_is_named_and_never_another_error(
     assert named >= 25
 
 
+def test_passages_in_no_order_are_named_and_not_read_for_ever(archive: Archive) -> None:
+    library = archive.folder / "library.db"
+    ((page,),) = sql(archive.folder, "SELECT rootpage FROM sqlite_master WHERE name = 'passage'")
+    data = bytearray(library.read_bytes())
+    start = (page - 1) * 4096
+    cells = int.from_bytes(data[start + 3 : start + 5], "big")
+    last = start + int.from_bytes(data[start + 6 + 2 * cells : start + 8 + 2 * cells], "big")
+    assert data[start] == 13  # a leaf, whose cells are a length, a number and a row
+    assert data[last + 1] == cells
+    data[last + 1] ^= 8
+    assert data[last + 1] < cells
+    library.write_bytes(data)
+    for call in (archive.rebuild, lambda: read_vectors(archive)):
+        with pytest.raises(ArchiveDamaged):
+            call()
+    assert problems(archive, "library.db")
+
+
+def read_vectors(archive: Archive) -> None:
+    with archive.reading() as reading:
+        assert reading is not None
+        for turn, _ in enumerate(reading.all_vectors(DIMENSION)):
+            assert turn < 9
+
+
 def test_what_a_check_found_is_told_whatever_it_cannot_look_at(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,13 @@ class Archive:
     """An index folder. Safe for threads; other processes may read and write it meanwhile."""
 
     def __init__(self, folder: str | Path, *, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
+        """Raises InvalidRequest for a folder whose name is no UTF-8, which tantivy cannot take."""
         self.folder = Path(folder)
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            problem = f"the name of {self.folder} is no UTF-8; give the folder another"
+            raise InvalidRequest("--index", problem) from None
         self._store = Store(self.folder / "library.db")
         self._lexical = LexicalIndex(self.folder / "lexical")
         self._locks = Locks(self.folder, lock_timeout_s)
@@ -127,8 +133,11 @@ class Archive:
             if recoveries == RECOVERIES:
                 raise StorageFailed(str(self.folder), "the derived indexes cannot be rebuilt")
             if time.monotonic() > deadline or not self._locks.somebody_writes():
-                unusable = "a derived file cannot be used (`rag check` names it)"
-                self._mend(f"{unusable}, or a change was left half published")
+                self._mend(
+                    soundness.unreadable(self.folder)
+                    or "a derived file cannot be used (`rag check` names it), or a change was left "
+                    "half published"
+                )
                 recoveries += 1
                 deadline = time.monotonic() + PAIRING_TIMEOUT_S
             time.sleep(PAIRING_PAUSE_S)
@@ -280,6 +289,9 @@ class Archive:
         try:
             if not self._exists():
                 return faults
+            kept_away = soundness.unreadable(self.folder)
+            if kept_away:
+                raise StorageFailed(str(self.folder), f"it cannot be checked: {kept_away}")
             with self._store.read() as reading:
                 of, generation = reading.derived_from(), reading.generation
                 faults.extend(soundness.truth_faults(reading, report))
@@ -295,7 +307,11 @@ class Archive:
             faults.extend(self._still_there(derived))
             self._words.require_nothing_lost()
         except ArchiveDamaged as error:
-            faults.append(Fault("library.db", error.fault.removeprefix("library.db: ")))
+            fault = Fault("library.db", error.fault.removeprefix("library.db: "))
+            faults.extend([] if fault in faults else [fault])
+        except StorageFailed:
+            if not faults:
+                raise
         if recall is not None and recall.recall_at_10 < soundness.RECALL_LEAST:
             problem = f"recall@10 is {recall.recall_at_10:.3f}, under {soundness.RECALL_LEAST}"
             faults.append(Fault("dense", problem))

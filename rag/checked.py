@@ -32,9 +32,12 @@ class Checked:
     def keep(self, folder: Path) -> None:
         """Keep it in the place of the one before, unless the folder cannot be written."""
         temporary = folder / f"{FILE}.tmp"
-        with suppress(OSError):
+        try:
             temporary.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
             temporary.replace(folder / FILE)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def last(folder: Path) -> Checked | None:

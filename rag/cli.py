@@ -12,13 +12,15 @@ import typer
 from typer.exceptions import TyperException
 
 from rag import benching, keying, measuring, opening
-from rag.errors import EXIT_FAILED, InvalidRequest, RagError, exit_code
+from rag.errors import EXIT_FAILED, InvalidRequest, RagError, UnreadableItem, exit_code
 from rag.opening import print_json
 from rag.options import AsJson, AskedAt, From, Index, Source, To, TokenBudget, TopK
 
 if TYPE_CHECKING:
     from rag.config import Settings
     from rag.types import Filters
+
+NO_ARCHIVE = "there is no archive in this folder (is its disk there?); `rag add` begins one"
 
 # What a command alone needs is imported in it: `rag ask` must not wait for the server's parts.
 
@@ -226,6 +228,9 @@ def check(index: Index = None, as_json: AsJson = False) -> None:
     settings = opening.settings(index)
     with opening.archive(settings) as archive, show.waiting("Checking"):
         faults = archive.check()
+        is_there = bool(faults or archive.manifest())
+    if not is_there:
+        show.err.print(f"{settings.index}: {NO_ARCHIVE}", markup=False)
     if as_json:
         listed = [{"part": fault.part, "problem": fault.problem} for fault in faults]
         print_json({"sound": not faults, "faults": listed})
@@ -250,6 +255,8 @@ def rebuild(index: Index = None, as_json: AsJson = False) -> None:
 
     settings = opening.settings(index)
     with opening.archive(settings) as archive, show.waiting("Rebuilding"):
+        if not archive.manifest():
+            raise UnreadableItem(str(settings.index), NO_ARCHIVE)
         generation = archive.rebuild()
     if as_json:
         print_json({"generation": generation})

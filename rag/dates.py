@@ -15,6 +15,9 @@ DAY_MICROSECONDS = 86_400_000_000
 UNDATED = -(2**63)
 """In columns of microseconds: the article has no date, so no period holds it."""
 
+MOMENTS = range(-62_135_683_200_000_000, 253_402_387_200_000_000)
+"""Every microsecond that `Period` can have: the years 1 to 9999, with a day for offsets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Period:

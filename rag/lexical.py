@@ -12,7 +12,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -36,10 +36,13 @@ TERMS_MOST = 1000
 
 ANALYZER = "words"
 
+META = "meta.json"
+
+LISTS = (META, ".managed.json")
+"""Of what the index consists, and what tantivy may delete; it keeps both from other users."""
+
 SEGMENT_PARTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 """Files of every segment, whatever its fields."""
-
-META = "meta.json"
 
 HELD = "held"
 """A folder in the index's with links to the files that a commit found: tantivy deletes those that
@@ -313,6 +316,12 @@ class LexicalIndex:
             self._index = None
             raise StorageFailed(str(self._folder), str(error)) from error
 
+    def _let_read(self) -> None:
+        """Let those read the index who may read its folder."""
+        for name in LISTS:
+            with suppress(OSError):  # where another user made it, who let them
+                (self._folder / name).chmod(self._folder.stat().st_mode & 0o666)
+
     def _newest(self) -> LexicalSearcher:
         if not os.access(self._folder, os.W_OK):
             with _links(self._folder) as folder:
@@ -361,6 +370,7 @@ class LexicalIndex:
                 writer.add_document(marker)
                 writer.commit()
                 writer.wait_merging_threads()
+                self._let_read()
             finally:
                 del writer  # an error that is kept would keep it, and it tantivy's lock
 
@@ -373,7 +383,7 @@ def _links(folder: Path) -> Iterator[Path]:
     links = Path(mkdtemp(prefix="rag-words-"))
     try:
         for file in folder.resolve().iterdir():
-            if file.suffix != ".lock":
+            if file.suffix != ".lock" and file.name != LISTS[1]:
                 (links / file.name).symlink_to(file)
         yield links
     finally:

@@ -7,13 +7,15 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from rag.dates import parse_iso
+from rag.dates import MOMENTS, parse_iso
 from rag.schema import (
+    MANIFEST_OF_BEFORE,
     ArticleRow,
     LexicalRow,
     article_checksum,
@@ -36,9 +38,21 @@ ALIVE = "born <= :g AND (died IS NULL OR died > :g)"
 Damaged = sqlite3.DatabaseError
 """Raised for what SQLite does not see, as it raises it; `store` gives both our name."""
 
+NOT_AS_STORED = (TypeError, ValueError, LookupError, AttributeError, OverflowError)
+"""What comes of a row that holds what was never stored: None, or a value of another type."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _HEAD = "id, title, source, author, url, published_at, revision, sha256, characters"
+
+
+@contextmanager
+def _as_stored() -> Iterator[None]:
+    """Damaged where rows are not as they were stored, which no index of SQLite's vouches for."""
+    try:
+        yield
+    except NOT_AS_STORED as error:
+        raise Damaged(f"a row cannot be read: {error}") from error
 
 
 class Reading:
@@ -48,9 +62,15 @@ class Reading:
         self._connection = connection
         self.generation = self._count("published")
 
+    @_as_stored()
     def manifest(self) -> dict[str, str]:
-        """All that the manifest says."""
-        return dict(self._connection.execute("SELECT key, value FROM manifest"))
+        """All that the manifest says, if it still is what was stored."""
+        entries = dict(self._connection.execute("SELECT key, value FROM manifest"))
+        stored = entries.get("checksum")
+        known = entries.keys() <= MANIFEST_OF_BEFORE
+        if stored != manifest_checksum(entries) and not (stored is None and known):
+            raise Damaged("the manifest has changed")
+        return entries
 
     def unpublished(self) -> int | None:
         """The generation of a change that was committed and not published, if there is one."""
@@ -69,6 +89,7 @@ class Reading:
         """The archive's own random name, which tells it from another that takes its folder."""
         return self._entry("archive") or ""
 
+    @_as_stored()
     def derived_from(self) -> str:
         """Names the archive and its last rebuild: nothing derived under another name is kept."""
         names = self._connection.execute(
@@ -84,16 +105,18 @@ class Reading:
         )
         return articles, passages
 
+    @_as_stored()
     def head(self, article_id: str, revision: int | None = None) -> ArticleHead | None:
         """The living revision of an article, or the one named."""
         which = ALIVE if revision is None else "revision = :revision AND born <= :g"
         row = self._rows(
-            f"SELECT {_HEAD} FROM article WHERE id = :id AND {which}",
+            f"SELECT checksum, {_HEAD} FROM article WHERE id = :id AND {which}",
             id=article_id,
             revision=revision,
         ).fetchone()
-        return ArticleHead(*row) if row else None
+        return _head(*row) if row else None
 
+    @_as_stored()
     def text(self, article_id: str, revision: int) -> str:
         """The text of one revision."""
         (number,) = self._rows(
@@ -103,14 +126,16 @@ class Reading:
         ).fetchone()
         return self._text(number)
 
+    @_as_stored()
     def heads(self, *, limit: int, after: str = "") -> list[ArticleHead]:
         """Living articles in the order of their ids, from the first id greater than `after`."""
         rows = self._rows(
-            f"SELECT {_HEAD} FROM article WHERE id > :after AND {ALIVE} ORDER BY id LIMIT :limit",
+            f"SELECT checksum, {_HEAD} FROM article WHERE id > :after AND {ALIVE}"
+            " ORDER BY id LIMIT :limit",
             after=after,
             limit=limit,
         )
-        return [ArticleHead(*row) for row in rows]
+        return [_head(*row) for row in rows]
 
     def ids_at(self, url: str) -> list[str]:
         """Ids of the living articles of this address."""
@@ -133,6 +158,7 @@ class Reading:
         """Which of these encodings are stored."""
         return {row[0] for row in self._in("SELECT key FROM encoding WHERE key IN (?)", keys)}
 
+    @_as_stored()
     def article_rows(self, after: int) -> list[ArticleRow]:
         """All revisions with a number over `after`, dead or alive, by number."""
         rows = self._rows(
@@ -140,17 +166,27 @@ class Reading:
             " WHERE number > :after AND born <= :g ORDER BY number",
             after=after,
         )
-        return [ArticleRow(*row) for row in rows]
+        found = [ArticleRow(*row) for row in rows]
+        _require_up_to(self._last("article"), np.array([row.number for row in found], np.int64))
+        for row in found:
+            _require_moments(row.number, row.first, row.last)
+            if not isinstance(row.source, str | None):
+                raise Damaged(f"the source of article {row.number} has changed")
+        return found
 
     def article_numbers(self, ids: Iterable[str]) -> list[int]:
         """Numbers of all revisions of these articles; only the living one has living passages."""
         rows = self._in("SELECT number FROM article WHERE id IN (?)", ids)
-        return sorted(row[0] for row in rows)
+        numbers = sorted(row[0] for row in rows)
+        if numbers and numbers[0] < 1:
+            raise Damaged(f"there is no article {numbers[0]}")
+        return numbers
 
     def article_ids(self, numbers: Iterable[int]) -> dict[int, str]:
         """Ids of the articles of these numbers."""
         return dict(self._in("SELECT number, id FROM article WHERE number IN (?)", numbers))
 
+    @_as_stored()
     def passage_columns(self, after: int) -> tuple[Numbers, Numbers]:
         """Numbers of the living passages over `after`, ascending, and of their articles."""
         rows = self._rows(
@@ -159,12 +195,14 @@ class Reading:
             after=after,
         )
         columns = np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
-        return columns[:, 0].copy(), columns[:, 1].copy()
+        numbers, articles = columns[:, 0].copy(), columns[:, 1].copy()
+        _require_up_to(self.last_passage(), numbers)
+        _require_up_to(self._last("article"), articles)
+        return numbers, articles
 
     def last_passage(self) -> int:
         """The greatest number of a passage, a dead one's too; 0 if there never was one."""
-        row = self._rows("SELECT max(number) FROM passage WHERE born <= :g").fetchone()
-        return int(row[0] or 0)
+        return self._last("passage")
 
     def count_over(self, number: int) -> int:
         """How many passages have a greater number, dead ones counted."""
@@ -190,6 +228,7 @@ class Reading:
             yield part
             after = int(part[0][-1])
 
+    @_as_stored()
     def vectors(self, after: int, dimension: int, *, limit: int = -1) -> tuple[Numbers, Floats]:
         """Numbers and vectors (float32, a row each) of the living passages over `after`.
 
@@ -208,9 +247,12 @@ class Reading:
                 raise Damaged(f"passage {number} has no encoding of {dimension} numbers")
             numbers.append(number)
             blob += vector
-        matrix = np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
-        return np.array(numbers, dtype=np.int64), matrix
+        found = np.array(numbers, dtype=np.int64)
+        if (np.diff(found, prepend=after) <= 0).any():  # or who reads on after the last never ends
+            raise Damaged("the passages are not in the order of their numbers")
+        return found, np.frombuffer(bytes(blob), dtype="<f4").reshape(-1, dimension)
 
+    @_as_stored()
     def token_vectors(self, numbers: Iterable[int]) -> dict[int, TokenVectors]:
         """The token vectors of these passages, by number; of those that have them."""
         rows = self._in(
@@ -221,6 +263,7 @@ class Reading:
         )
         return {number: _token_vectors(number, *stored) for number, *stored in rows}
 
+    @_as_stored()
     def died(self, after: int, generation: int) -> Numbers:
         """Numbers of the passages that died over `after` up to `generation`."""
         rows = self._rows(
@@ -228,7 +271,9 @@ class Reading:
             after=after,
             to=generation,
         )
-        return np.array([row[0] for row in rows], dtype=np.int64)
+        numbers = np.array([row[0] for row in rows], dtype=np.int64)
+        _require_up_to(self.last_passage(), numbers)
+        return numbers
 
     def lexical_rows(self, after: int, generation: int) -> Iterator[LexicalRow]:
         """What is indexed by words of the passages born over `after` and alive at `generation`,
@@ -239,34 +284,44 @@ class Reading:
             after=after,
             to=generation,
         )
-        of_article = "SELECT number, source, first, last, title FROM article WHERE number = ?"
-        current: tuple[Any, ...] = (None,)
-        for number, article, start, end in rows:
-            if current[0] != article:
-                current = self._connection.execute(of_article, (article,)).fetchone()
-                if current is None:
-                    raise Damaged(f"passage {number} belongs to no article")
-                current = (*current, self._text(article))
-            _, source, first, last, title, text = current
-            yield LexicalRow(number, article, source, first, last, title, text[start:end])
+        of_article = f"SELECT first, last, checksum, {_HEAD} FROM article WHERE number = ?"
+        current: int | None = None
+        with _as_stored():
+            for number, article, start, end in rows:
+                if current != article:
+                    found = self._connection.execute(of_article, (article,)).fetchone()
+                    if found is None:
+                        raise Damaged(f"passage {number} belongs to no article")
+                    first, last, *stored = found
+                    _require_moments(article, first, last)
+                    head, text, current = _head(*stored), self._text(article), article
+                fixed = (number, article, head.source, first, last, head.title)
+                yield LexicalRow(*fixed, text[start:end])
 
+    @_as_stored()
     def passages(self, numbers: Sequence[int]) -> dict[int, tuple[Passage, ArticleHead]]:
         """These passages with their text and article, by number."""
         found: dict[int, tuple[Passage, ArticleHead]] = {}
         rows = self._in(
-            'SELECT p.number, p.start, p."end", p.tokens, p.sentences, a.number, '
+            'SELECT p.number, p.checksum, p.start, p."end", p.tokens, p.sentences, a.number,'
+            " a.checksum, "
             + ", ".join(f"a.{column}" for column in _HEAD.split(", "))
             + " FROM passage p JOIN article a ON a.number = p.article WHERE p.number IN (?)",
             numbers,
         )
+        heads: dict[int, ArticleHead] = {}
         texts: dict[int, str] = {}
-        for number, start, end, tokens, marks, article, *columns in rows:
-            head = ArticleHead(*columns)
-            span = Span(start, end, tokens, _sentences(number, marks))
-            if article not in texts:
-                texts[article] = self._text(article)
-            text = texts[article][start:end]
+        for number, checksum, start, end, tokens, marks, article, *stored in rows:
+            if passage_checksum(article, start, end, tokens, marks) != checksum:
+                raise Damaged(f"the record of passage {number} has changed")
+            if article not in heads:
+                heads[article], texts[article] = _head(*stored), self._text(article)
+            head, text = heads[article], texts[article][start:end]
+            sentences = tuple((first, last) for first, last in json.loads(marks))
+            span = Span(start, end, tokens, sentences)
             found[number] = Passage(number, head.id, head.revision, span, text), head
+        if len(found) < len(set(numbers)):
+            raise Damaged(f"passage {min(set(numbers) - found.keys())} is not there")
         return found
 
     def faults(self) -> Iterator[str]:
@@ -286,17 +341,16 @@ class Reading:
             ):
                 try:
                     yield from faults()
-                except (TypeError, ValueError, AttributeError) as error:
-                    # A value of another type than was stored, None for one.
+                except NOT_AS_STORED as error:
                     yield f"a row cannot be read: {error}"
         finally:
             self._connection.text_factory = str
 
     def _manifest_faults(self) -> Iterator[str]:
-        entries = self.manifest()
-        checksum = manifest_checksum(entries)
-        if entries.get("checksum", checksum) != checksum:
-            yield "the manifest has changed"
+        try:
+            self.manifest()
+        except Damaged as error:
+            yield str(error)
 
     def _article_faults(self) -> Iterator[str]:
         rows = self._connection.execute(
@@ -362,6 +416,12 @@ class Reading:
             raise Damaged(f"the text of article {article_id} at revision {revision} has changed")
         return str(text)
 
+    def _last(self, table: str) -> int:
+        """The greatest number in a table, by its rows and no index of them; 0 if it is empty."""
+        row = self._rows(f"SELECT max(number) FROM {table} NOT INDEXED WHERE born <= :g")
+        return int(row.fetchone()[0] or 0)
+
+    @_as_stored()
     def _entry(self, key: str) -> str | None:
         found = self._connection.execute("SELECT value FROM manifest WHERE key = ?", (key,))
         row = found.fetchone()
@@ -398,11 +458,26 @@ def _bindable(value: object) -> object:
     return well_formed(value) if isinstance(value, str) else value
 
 
-def _sentences(passage: int, marks: str) -> tuple[tuple[int, int], ...]:
-    try:
-        return tuple((start, end) for start, end in json.loads(marks))
-    except (ValueError, TypeError):
-        raise Damaged(f"the record of passage {passage} has changed") from None
+def _head(checksum: int, *columns: Any) -> ArticleHead:
+    """What `_HEAD` names of one article, if it still is what was stored."""
+    head = ArticleHead(*columns)
+    counted = isinstance(head.revision, int) and isinstance(head.characters, int)
+    if not (counted and article_checksum(_article(head, "")) == checksum):
+        raise Damaged(f"the record of article {head.id} at revision {head.revision} has changed")
+    return head
+
+
+def _require_up_to(greatest: int, numbers: Numbers) -> None:
+    """Raise Damaged if one is not the number of a row that there may be."""
+    if len(numbers) and not 0 < numbers.min() <= numbers.max() <= greatest:
+        raise Damaged(f"an index has numbers that are not in 1 to {greatest}")
+
+
+def _require_moments(article: int, first: object, last: object) -> None:
+    """Raise Damaged unless an article has no date, or one in microseconds."""
+    dated = isinstance(first, int) and isinstance(last, int)
+    if (first, last) != (None, None) and not (dated and first in MOMENTS and last in MOMENTS):
+        raise Damaged(f"the date of article {article} has changed")
 
 
 def _token_vectors(

@@ -91,6 +91,25 @@ MIGRATIONS = (
 
 FORMAT = len(MIGRATIONS)
 
+MANIFEST_OF_BEFORE = frozenset(
+    [
+        "archive",
+        "rebuilt",
+        "published",
+        "committed",
+        "reindexing",
+        "encoder",
+        "encoder_name",
+        "projection",
+        "chunker",
+        "normaliser",
+        "passage_tokens",
+        "dimension",
+        "dense_base",
+    ]
+)
+"""What a manifest may name that was written before it had a checksum."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassageDraft:

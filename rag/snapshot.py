@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rag.dates import EPOCH, MICROSECOND, UNDATED, Period, parse_iso
 from rag.errors import ArticleNotFound, IndexMismatch, InvalidRequest
 from rag.lexical import Analyzer, LexicalSearcher, Scope
-from rag.reading import Reading, well_formed
+from rag.reading import Damaged, Reading, well_formed
 from rag.types import ArticleHead, Filters, Mask, Numbers, Passage, TokenVectors
 from rag.vectors import BaseRecord, ExactVectors, FaissBase, Vectors
 
@@ -130,6 +130,8 @@ def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Pat
     if lexical.documents != np.count_nonzero(columns.alive):
         raise ValueError("the lexical index holds other passages than the living")
     vectors = _advanced_vectors(old, reading, manifest, folder)
+    if vectors is not None:
+        _require_same_passages(columns, vectors)
     return State(old.library, reading.generation, manifest, columns, vectors, lexical)
 
 
@@ -137,8 +139,7 @@ def _advanced_columns(old: State, reading: Reading) -> Columns:
     before = old.columns
     numbers, articles = reading.passage_columns(len(before.alive) - 1)
     died = reading.died(old.generation, reading.generation)
-    # Room for the dead too: the base may still hold them.
-    size = int(max(numbers.max(initial=0), died.max(initial=0))) + 1
+    size = reading.last_passage() + 1  # room for the dead too: the base may still hold them
     alive, article = _grown(before.alive, size, 0), _grown(before.article, size, 0)
     alive[died] = False
     alive[numbers] = True
@@ -146,6 +147,8 @@ def _advanced_columns(old: State, reading: Reading) -> Columns:
     rows = reading.article_rows(len(before.source) - 1)
     sources = dict(before.sources)
     count = rows[-1].number + 1 if rows else len(before.source)
+    if articles.max(initial=0) >= count:
+        raise Damaged(f"article {articles.max()} is not there, but passages of it are")
     source = _grown(before.source, count, NO_SOURCE)
     first, last = _grown(before.first, count, UNDATED), _grown(before.last, count, UNDATED)
     for row in rows:
@@ -169,6 +172,20 @@ def _advanced_vectors(
         return Vectors(base, old.vectors.tail.extended(*reading.vectors(after, dimension)))
     tail = ExactVectors(*reading.vectors(covered, dimension))
     return Vectors(FaissBase(folder, record) if record else None, tail)
+
+
+def _require_same_passages(columns: Columns, vectors: Vectors) -> None:
+    """Raise Damaged unless those that live have a vector, as an index of SQLite and the table say
+    it, each of its own."""
+    tail, in_base = vectors.tail.numbers, vectors.base.record.last if vectors.base else 0
+    lacking = columns.alive.copy()
+    lacking[: in_base + 1] = False
+    rising = bool((np.diff(tail, prepend=0) > 0).all())
+    if rising and tail.max(initial=in_base) < len(lacking):
+        lacking[tail] = False
+        if not lacking.any():
+            return
+    raise Damaged("an index of the passages has others than their table")
 
 
 def base_record(manifest: Mapping[str, str]) -> BaseRecord | None:

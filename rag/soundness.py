@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,8 +23,22 @@ RECALL_LEAST = 0.98
 """Recall@10 under which the base is at fault. It is .999 and more as measured."""
 
 
+def unreadable(folder: Path) -> str:
+    """Says which file this user may not read, which tells nothing of the file; "" if there is none.
+    The keys are not among them: they are for their owner alone."""
+    for pattern in ("library.db", "lexical", "lexical/*", "dense.*", IN_INDEX, f"{IN_INDEX}/*"):
+        for file in sorted(folder.glob(pattern)):
+            wanted = os.R_OK | (os.X_OK if file.is_dir() else 0)
+            if not os.access(file, wanted) and os.access(file, os.F_OK):  # it is still there
+                return f"{file.relative_to(folder)} may not be read by this user"
+    return ""
+
+
 def key_faults(folder: Path) -> list[Fault]:
-    """What is wrong with the file of keys, which need not be there."""
+    """What is wrong with the file of keys, which need not be there, or be for this user."""
+    file = folder / KEY_FILE
+    if os.access(file, os.F_OK) and not os.access(file, os.R_OK):
+        return []
     try:
         KeyFile(folder).keys()
     except KeysDamaged as error:
@@ -38,10 +53,12 @@ def lost(folder: Path) -> str:
     return f"library.db: it is {how}, while {derived[0].name} is there" if derived else ""
 
 
-def truth_faults(reading: Reading, report: Callable[[str], None]) -> list[Fault]:
-    """Every fault of the database; `report` is told which part is being looked at."""
+def truth_faults(reading: Reading, report: Callable[[str], None]) -> Iterator[Fault]:
+    """Every fault of the database, until it is too damaged to look on; `report` is told which part
+    is being looked at."""
     report("library.db")
-    return [Fault("library.db", problem) for problem in reading.faults()]
+    for problem in reading.faults():
+        yield Fault("library.db", problem)
 
 
 def derived_faults(

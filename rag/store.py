@@ -69,8 +69,11 @@ class Store:
         self._idle = queue.LifoQueue()
 
     def exists(self) -> bool:
-        """Whether there is a database yet."""
-        return self._file.exists()
+        """Whether there is a database yet. Raises StorageFailed where that cannot be looked at."""
+        try:
+            return self._file.exists()
+        except OSError as error:
+            raise StorageFailed(self.name, error.strerror or str(error)) from error
 
     def place(self) -> tuple[int, int] | None:
         """Which file is there, whatever its name; None if there is none."""
@@ -246,12 +249,12 @@ class Store:
 
     def _has_log(self) -> bool:
         with suppress(OSError):
-            return self._file.with_name(f"{self._file.name}-wal").stat().st_size > 0
+            return _beside(self._file, "-wal").stat().st_size > 0
         return False
 
     def _is_writable(self) -> bool:
         """Whether SQLite can make the files that it needs beside it."""
-        return os.access(self._file.parent, os.W_OK)
+        return os.access(_beside(self._file).parent, os.W_OK)
 
     def _require_unchanged(self, opened: _State | None) -> None:
         """Raise StorageFailed if a file that was taken for one that nobody changes was changed."""
@@ -294,10 +297,16 @@ class Store:
             reason = f"library.db: {error}"
             if code == sqlite3.SQLITE_CANTOPEN and self._has_log():
                 reason += "; library.db-wal has changes that can be read where it can be written"
-            if code & 0xFF in DISK_ERRORS and _is_full(self._file.parent):
+            if code & 0xFF in DISK_ERRORS and _is_full(_beside(self._file).parent):
                 reason += " (the disk is full)"
             return StorageFailed(self.name, reason)
         return self.damaged(f"library.db: {error}")
+
+
+def _beside(file: Path, end: str = "") -> Path:
+    """A file that SQLite keeps for a database: beside the file itself, where that is a link."""
+    real = Path(os.path.realpath(file))
+    return real.with_name(real.name + end)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -149,6 +149,8 @@ class FaissBase:
             raise ValueError(f"{record.file} cannot be opened: {error}") from error
         if len(self.numbers) != record.count:
             raise ValueError(f"{record.file} holds {len(self.numbers)} vectors, not {record.count}")
+        if len(self.numbers) and not 0 < self.numbers.min() <= self.numbers.max() <= record.last:
+            raise ValueError(f"{record.file} holds passages that it cannot")
 
     def whole(self) -> bool:
         """Whether the mapped file still has its size. One that was cut in its place must not be

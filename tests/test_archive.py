@@ -35,6 +35,7 @@ from rag.errors import (
     ArticleNotFound,
     FormatNotSupported,
     IndexMismatch,
+    InvalidRequest,
     StorageFailed,
 )
 from rag.exported import opened
@@ -1327,6 +1328,15 @@ def test_a_folder_in_the_place_of_the_library(tmp_path: Path, encoder: FakeEncod
         for call in (lambda: ids(archive), lambda: add(archive, encoder, *STORIES)):
             with pytest.raises(StorageFailed, match="unable to open database file"):
                 call()
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / os.fsdecode(b"arch\xffive")
+    with pytest.raises(InvalidRequest, match="no UTF-8"):
+        Archive(folder)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -244,7 +244,7 @@ def test_status_says_what_an_archive_of_before_lacks(rag: Any, story: Path, tmp_
     assert "token vectors" not in rag("status").err
     (file,) = tmp_path.rglob("library.db")
     with sqlite3.connect(file) as library:
-        library.execute("DELETE FROM manifest WHERE key = 'projection'")
+        library.execute("DELETE FROM manifest WHERE key IN ('projection', 'checksum')")
     library.close()
     assert "Build it anew" in rag("status").err
 
@@ -265,6 +265,26 @@ def test_check_names_a_fault_and_rebuild_mends_a_derived_one(
     assert rag("check").code == 1
     assert rag("rebuild").code == 0
     assert rag("check").code == 0
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+def test_a_folder_without_an_archive_is_called_that_and_stays_as_it_is(
+    rag: Any, tmp_path: Path, there: str
+) -> None:
+    index = tmp_path / "index"
+    if there == "an empty folder":
+        index.mkdir()
+    checked = rag("check", "--json")
+    assert (checked.code, checked.json) == (0, {"sound": True, "faults": []})
+    assert "there is no archive in this folder" in " ".join(checked.err.split())
+    rebuilt = rag("rebuild", "--json")
+    assert rebuilt.code == 1
+    assert "there is no archive in this folder" in rebuilt.json["error"]["detail"]
+    assert rag("backup", "b.db").code == rag("remove", "a").code == 1
+    assert rag("status", "--json").json["articles"] == 0
+    assert rag("ask", "anything there?", "--json").json["answered"] is False
+    assert [*tmp_path.rglob("*")] == ([index] if index.exists() else [])
+    assert index.exists() == (there != "nothing")
 
 
 def test_check_names_a_changed_text(rag: Any, story: Path, tmp_path: Path) -> None:

@@ -142,6 +142,47 @@ def test_a_library_torn_under_a_server_is_refused_with_what_to_do(
     assert_holds(folder, STORIES)
 
 
+def flip_what_readers_keep(folder: Path) -> None:
+    """Flip the first bit of SQLite's index of passages that keeps readers from reading it."""
+    library = folder / "library.db"
+    with closing(sqlite3.connect(library)) as connection:
+        asked = "SELECT rootpage FROM sqlite_master WHERE name = 'passage_columns'"
+        ((page,),) = connection.execute(asked)
+    whole = library.read_bytes()
+    for at in range((page - 1) * PAGE_BYTES, page * PAGE_BYTES):
+        data = bytearray(whole)
+        data[at] ^= 16
+        other = library.with_name("other")
+        other.write_bytes(data)
+        other.replace(library)
+        with closing(Archive(folder)) as archive:
+            try:
+                with archive.snapshot():
+                    pass
+            except ArchiveDamaged as error:
+                if "an index has numbers" in error.fault:
+                    return
+    raise AssertionError("no bit of the index matters")
+
+
+def test_an_index_of_the_library_torn_under_a_server_is_named_by_it(folder: Path) -> None:
+    with running(folder) as (process, port):
+        assert ask(port, "who spoke of town7")[0] == 200
+        flip_what_readers_keep(folder)
+        for _ in range(2):
+            status, problem = ask(port, "who spoke of town8")
+            assert status == 503
+            assert "an index has numbers that are not in" in problem["detail"]
+            assert "rag restore" in problem["detail"]
+        assert ready(port)[1]["sound"] is False
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            assert b"\nrag_sound 0.0\n" in response.read()
+        assert process.poll() is None
+    with closing(Archive(folder)) as archive:
+        assert {fault.part for fault in archive.check()} == {"library.db"}
+        assert archive.is_sound() is False
+
+
 def test_a_library_that_is_restored_under_a_server_is_answered_from(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -369,6 +410,17 @@ def test_nothing_is_half_written_to_a_full_disk(folder: Path, small_disk: Path) 
     with closing(Archive(folder)) as archive, pytest.raises(StorageFailed):
         archive.back_up(small_disk / "backup.db")
     assert list(small_disk.iterdir()) == [filler]
+
+
+def test_a_check_that_cannot_be_kept_on_a_full_disk_leaves_nothing(
+    folder: Path, small_disk: Path
+) -> None:
+    full = small_disk / "index"
+    shutil.copytree(folder, full)
+    fill(small_disk / "filler")
+    with closing(Archive(full)) as archive:
+        assert archive.check() == []
+    assert not list(full.glob("checked.json*"))
 
 
 def test_readers_go_on_where_there_is_no_room_to_index_the_words_of_a_change(

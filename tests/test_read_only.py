@@ -300,21 +300,35 @@ def test_a_change_of_a_killed_writer_is_no_obstacle_until_its_words_are_indexed(
 # With the writer elsewhere
 
 
-def test_a_reader_that_cannot_write_sees_what_others_do(elsewhere: tuple[Path, Path]) -> None:
+def link_library(folder: Path) -> None:
+    """Have the library of a closed archive in another folder, to which a link leads."""
+    place = folder.with_name("data")
+    place.mkdir()
+    (folder / "library.db").rename(place / "library.db")
+    (folder / "library.db").symlink_to("../data/library.db")
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["in its folder", "a link to another"])
+def test_a_reader_that_cannot_write_sees_what_others_do(
+    elsewhere: tuple[Path, Path], linked: bool
+) -> None:
     written, seen = elsewhere
+    if linked:
+        link_library(written)
+    beside = (seen / "library.db").resolve().parent
     with closing(Archive(seen)) as reader:
         assert_sees(reader, *STORIES)
         with running(written) as (_, port):
             assert_sees(reader, *STORIES)
             new = {"id": "a99", "title": story(99).title, "text": story(99).text}
             assert call(port, "POST", "/articles", new)[0] == 200
-            assert list(seen.glob("library.db-wal"))
+            assert list(beside.glob("library.db-wal"))
             assert_holds_ids(reader, 13)
         assert_holds_ids(reader, 13)  # the server was killed: its log is there
         reader.close()
         with closing(Archive(written)) as archive:
             archive.remove(["a99"])
-        assert not list(seen.glob("library.db-wal"))
+        assert not list(beside.glob("library.db-wal"))
         assert_sees(reader, *STORIES)
         with closing(Archive(written)) as archive:
             archive.remove(["a11"])

@@ -7,7 +7,7 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -20,9 +20,11 @@ import pytest
 from rag import checked, soundness
 from rag import vectors as vectors_module
 from rag.archive import Archive
-from rag.errors import ArchiveDamaged, RagError
+from rag.errors import ArchiveDamaged, RagError, StorageFailed
 from rag.lexical import LexicalDocument, LexicalIndex
+from rag.reading import Damaged, Reading
 from rag.schema import manifest_checksum, passage_checksum
+from rag.searcher import Searcher
 from rag.types import Article, Fault
 from rag.vectors import BaseRecord, FaissBase, write_base
 from tests.fakes import DIMENSION, FakeEncoder, add, assert_holds, assert_snapshot_holds
@@ -233,6 +235,22 @@ def test_a_changed_number_of_an_article_is_named(archive: Archive, column: str) 
     assert "article n0 at revision 1 has changed" in problem
 
 
+@pytest.mark.parametrize("name", ["chebksum", "checksum2", "Checksum"])
+def test_a_manifest_whose_checksum_has_another_name_is_named(archive: Archive, name: str) -> None:
+    sql(archive.folder, "UPDATE manifest SET key = ? WHERE key = 'checksum'", name)
+    assert problems(archive, "library.db") == ["the manifest has changed"]
+    with pytest.raises(ArchiveDamaged, match="the manifest has changed"):
+        archive.manifest()
+
+
+def test_a_manifest_of_before_it_had_a_checksum_is_sound(archive: Archive) -> None:
+    sql(archive.folder, "DELETE FROM manifest WHERE key = 'checksum'")
+    assert archive.check() == []
+    archive.remove(["n0"])
+    sql(archive.folder, "UPDATE manifest SET value = '1' WHERE key = 'dimension'")
+    assert problems(archive, "library.db") == ["the manifest has changed"]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -301,21 +319,36 @@ def test_every_fault_is_named_not_only_the_first(archive: Archive) -> None:
         assert each in named
 
 
-def test_any_flipped_bit_of_the_library_is_named_or_does_no_harm(
-    built: Path, archive: Archive
-) -> None:
-    """A sample; of no bit may anything but an error of ours come of checking."""
-    library = archive.folder / "library.db"
+def flipped(library: Path, used: Sequence[int], times: int) -> Iterator[None]:
+    """A bit of one of the bytes `used` of a closed library is another, each time in a new file."""
     whole = library.read_bytes()
-    used = [at for at, byte in enumerate(whole) if byte]
     chosen = random.Random(7)
-    named = 0
-    for _ in range(120):
+    for _ in range(times):
         data = bytearray(whole)
         data[chosen.choice(used)] ^= 1 << chosen.randrange(8)
         other = library.with_name("other")
         other.write_bytes(data)
         other.replace(library)
+        yield
+        for name in ("library.db-wal", "library.db-shm"):
+            library.with_name(name).unlink(missing_ok=True)
+
+
+def mend_derived(built: Path, folder: Path) -> None:
+    shutil.rmtree(folder / "lexical", ignore_errors=True)
+    shutil.copytree(built / "lexical", folder / "lexical")
+    for file in built.glob("dense.*"):
+        shutil.copy(file, folder)
+
+
+def test_any_flipped_bit_of_the_library_is_named_or_does_no_harm(
+    built: Path, archive: Archive
+) -> None:
+    """A sample; of no bit may anything but an error of ours come of checking."""
+    library = archive.folder / "library.db"
+    used = [at for at, byte in enumerate(library.read_bytes()) if byte]
+    named = 0
+    for _ in flipped(library, used, 120):
         try:
             faults = archive.check()
             if faults:
@@ -327,13 +360,85 @@ def test_any_flipped_bit_of_the_library_is_named_or_does_no_harm(
             named += 1
         finally:
             archive.close()
-            for name in ("library.db-wal", "library.db-shm"):
-                library.with_name(name).unlink(missing_ok=True)
-            shutil.rmtree(archive.folder / "lexical", ignore_errors=True)
-            shutil.copytree(built / "lexical", archive.folder / "lexical")
-            for file in built.glob("dense.*"):
-                shutil.copy(file, archive.folder)
+            mend_derived(built, archive.folder)
     assert named > 60
+
+
+INDEXES = ("article_columns", "passage_columns", "sqlite_autoindex_article_1")
+
+
+@pytest.mark.parametrize("tree", [*INDEXES, "passage", "manifest"])
+def test_a_flipped_bit_of_what_readers_keep_is_named_and_never_another_error(
+    built: Path, folder: Path, tree: str
+) -> None:
+    """Every tree of SQLite's that a reader takes numbers from; all fit into a page here."""
+    library = folder / "library.db"
+    ((page,),) = sql(folder, "SELECT rootpage FROM sqlite_master WHERE name = ?", tree)
+    whole = library.read_bytes()
+    ((page_bytes,),) = sql(folder, "PRAGMA page_size")
+    used = [at for at in range((page - 1) * page_bytes, page * page_bytes) if whole[at]]
+    named = 0
+    for _ in flipped(library, used, 50):
+        with closing(Archive(folder)) as archive:
+            faults = archive.check()
+            try:
+                assert archive.is_sound() is not bool(faults)
+                Searcher(archive, FakeEncoder()).ask("Closing2 words of Sourcename1")
+                with archive.snapshot() as snapshot:
+                    read = {head.id: snapshot.text(head) for head in snapshot.heads(limit=9)}
+                if not faults:
+                    assert read == {article.id: article.text for article in NEWS}
+            except ArchiveDamaged:
+                assert faults
+        mend_derived(built, folder)
+        named += bool(faults)
+    assert named >= 25
+
+
+def test_passages_in_no_order_are_named_and_not_read_for_ever(archive: Archive) -> None:
+    library = archive.folder / "library.db"
+    ((page,),) = sql(archive.folder, "SELECT rootpage FROM sqlite_master WHERE name = 'passage'")
+    data = bytearray(library.read_bytes())
+    start = (page - 1) * 4096
+    cells = int.from_bytes(data[start + 3 : start + 5], "big")
+    last = start + int.from_bytes(data[start + 6 + 2 * cells : start + 8 + 2 * cells], "big")
+    assert data[start] == 13  # a leaf, whose cells are a length, a number and a row
+    assert data[last + 1] == cells
+    data[last + 1] ^= 8
+    assert data[last + 1] < cells
+    library.write_bytes(data)
+    for call in (archive.rebuild, lambda: read_vectors(archive)):
+        with pytest.raises(ArchiveDamaged):
+            call()
+    assert problems(archive, "library.db")
+
+
+def read_vectors(archive: Archive) -> None:
+    with archive.reading() as reading:
+        assert reading is not None
+        for turn, _ in enumerate(reading.all_vectors(DIMENSION)):
+            assert turn < 9
+
+
+def test_what_a_check_found_is_told_whatever_it_cannot_look_at(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(reading: Reading) -> Iterator[str]:
+        yield "one page"
+        raise Damaged("another page")
+
+    def failed(*given: object) -> list[Fault]:
+        raise StorageFailed("index", "no disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reading, "faults", damaged)
+        assert problems(archive, "library.db") == ["one page", "another page"]
+    monkeypatch.setattr(soundness, "derived_faults", failed)
+    with pytest.raises(StorageFailed, match="no disk"):
+        archive.check()
+    flip_in_file(archive.folder / "library.db", b"Closing2", 3, 0)
+    assert problems(archive, "library.db") == ["the text of article n2 at revision 1 has changed"]
+    assert archive.is_sound() is False
 
 
 # Derived files
@@ -498,7 +603,8 @@ def test_a_faulty_archive_keeps_its_manifest_as_it_is(quantised: Archive) -> Non
     sql(quantised.folder, "UPDATE manifest SET value = 'other' WHERE key = 'encoder_name'")
     assert problems(quantised, "library.db") == ["the manifest has changed"]
     assert problems(quantised, "library.db") == ["the manifest has changed"]
-    assert known(quantised)[0] is None
+    with pytest.raises(ArchiveDamaged, match="the manifest has changed"):
+        known(quantised)
 
 
 def test_a_check_beside_writers_finds_no_fault(archive: Archive) -> None:
@@ -514,6 +620,27 @@ def test_a_check_beside_writers_finds_no_fault(archive: Archive) -> None:
             assert archive.check() == []
             assert archive.is_sound() is not False
         writing.result()
+
+
+def test_what_a_writer_was_just_making_is_no_fault(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, away = soundness.PARTS["lexical"], archive.folder / "lexical.old"
+    locked: list[bool] = []
+
+    def beside_a_rebuild(folder: Path, reading: Reading) -> Iterator[str]:
+        locked.append(archive._locks.somebody_writes())
+        if len(locked) == 1:
+            (folder / "lexical").rename(away)
+        found = [*look(folder, reading)]
+        if away.exists():
+            assert found
+            away.rename(folder / "lexical")
+        yield from found
+
+    monkeypatch.setitem(soundness.PARTS, "lexical", beside_a_rebuild)
+    assert archive.check() == []
+    assert locked == [False, True]
 
 
 def test_a_check_waits_for_no_writer(quantised: Archive) -> None:

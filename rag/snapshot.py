@@ -17,6 +17,8 @@ from rag.reading import Damaged, Reading, well_formed
 from rag.types import ArticleHead, Filters, Mask, Numbers, Passage, TokenVectors
 from rag.vectors import BaseRecord, ExactVectors, FaissBase, Vectors
 
+OTHER_PASSAGES = "an index of the passages has others than their table"
+
 NO_SOURCE = -1
 
 
@@ -127,7 +129,10 @@ def advanced(old: State, reading: Reading, lexical: LexicalSearcher, folder: Pat
         raise ValueError(f"the lexical index is at {lexical.generation}, not {reading.generation}")
     manifest = reading.manifest()
     columns = _advanced_columns(old, reading)
-    if lexical.documents != np.count_nonzero(columns.alive):
+    living = np.count_nonzero(columns.alive)
+    if lexical.documents != living:
+        if reading.count_living() != living:
+            raise Damaged(OTHER_PASSAGES)
         raise ValueError("the lexical index holds other passages than the living")
     vectors = _advanced_vectors(old, reading, manifest, folder)
     if vectors is not None:
@@ -185,7 +190,7 @@ def _require_same_passages(columns: Columns, vectors: Vectors) -> None:
         lacking[tail] = False
         if not lacking.any():
             return
-    raise Damaged("an index of the passages has others than their table")
+    raise Damaged(OTHER_PASSAGES)
 
 
 def base_record(manifest: Mapping[str, str]) -> BaseRecord | None:

@@ -351,7 +351,8 @@ class Machine(RuleBasedStateMachine):
         self.archive.close()
         self.beside.close()
         self.patch.undo()
-        shutil.rmtree(self.folder.parent)
+        for _ in range(2):  # a thread of tantivy's looks at a new index once, and may lock it
+            shutil.rmtree(self.folder.parent, ignore_errors=True)
 
     def begin_to(self, article: Article, removed: bool) -> None:
         if removed:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -32,17 +34,20 @@ ONE_TOO_MANY = "rag.one_too_many"
 
 DETAIL_CHARACTERS = 200
 
-LATE_BYTES = 64 * 1024
-"""Of a body that are still read once its request has been answered, so that the connection can be
-kept; of a longer one nothing is looked at, and the connection ends."""
+CLOSE = (b"connection", b"close")
 
 
-def connection_class(timeout_s: float, most: int, head_bytes: int) -> type[H11Protocol]:
+def connection_class(
+    timeout_s: float, most: int, *, head_bytes: int, body_bytes: int
+) -> type[H11Protocol]:
     """A protocol for uvicorn's `http`: a request's head, and the next part of a response, have
     `timeout_s` to be sent and taken, and a head has at most `head_bytes`. For one of more than
     `most` connections that is closed whose request comes the slowest, of which nothing has come
     first; if the server is at work for all others, the new one is marked as `ONE_TOO_MANY`, and
-    closed at once if half as many are."""
+    closed at once if half as many are.
+
+    Of a body whose request has been answered `body_bytes` are still taken, so that the connection
+    can be kept; of a longer one nothing is looked at, and the connection ends."""
 
     class Connection(_Connection):
         pass
@@ -50,13 +55,46 @@ def connection_class(timeout_s: float, most: int, head_bytes: int) -> type[H11Pr
     Connection.timeout_s = timeout_s
     Connection.most = most
     Connection.head_bytes = head_bytes
+    Connection.body_bytes = body_bytes
     return Connection
+
+
+class _Lingering:
+    """A transport that, while its client still sends, is closed in two steps: at once for what we
+    send, and a little later for what comes. Closed at once for both, as a system closes what has
+    not been read, the client might lose the answer."""
+
+    def __init__(self, transport: asyncio.Transport, connection: _Connection) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._closing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` has been called."""
+        return self._closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        """See asyncio.Transport."""
+        if self.is_closing():
+            return
+        if self._connection.still_sends():
+            self._closing = True
+            with suppress(OSError):  # where the client has gone
+                self._transport.write_eof()
+            self._transport.resume_reading()
+            self._connection.loop.call_later(SPARED_S, self._transport.close)
+        else:
+            self._transport.close()
 
 
 class _Connection(H11Protocol):
     timeout_s: float
     most: int
     head_bytes: int
+    body_bytes: int
 
     _head_due: asyncio.TimerHandle | None = None
     _taking_due: asyncio.TimerHandle | None = None
@@ -71,7 +109,7 @@ class _Connection(H11Protocol):
     _aborted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
         self.conn = Requests(self.head_bytes)
         self._since = self._heard_at = time.monotonic()
         self._wait_for_head()
@@ -83,20 +121,24 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._malformed or self._aborted or self._is_late(data):
+        if self._malformed or self.transport.is_closing() or self._is_late(data):
             return
         self._heard_at = time.monotonic()
         if not self._come_bytes:
             self._since = self._heard_at
+            self._stop_waiting_for_head()  # its time begins with its first byte
             self._look_for_room_again()
         self._come_bytes += len(data)
         super().data_received(data)
 
     def handle_events(self) -> None:
+        before = self.scope
         super().handle_events()
+        if self.scope is not before and self._announced() > self.body_bytes:
+            self.headers.append(CLOSE)  # it is the scope's, and the response then has it too
         if not self._between_requests():
             self._stop_waiting_for_head()
-        elif self._head_due is None:
+        elif self._head_due is None and self._come_bytes:
             self._wait_for_head()
 
     def on_response_complete(self) -> None:
@@ -206,15 +248,24 @@ class _Connection(H11Protocol):
         at_work = not self._between_requests() and now - self._heard_at < SPARED_S
         return not at_work or self._pace(now) < SLOW_BYTES_S
 
+    def still_sends(self) -> bool:
+        """Whether more of a request may be coming, or of what is none."""
+        return self._malformed or self.conn.their_state is h11.SEND_BODY
+
+    def _announced(self) -> int:
+        """The length of the body, as its client says, in bytes."""
+        lengths = (value for name, value in self.headers if name == b"content-length")
+        return int(next(lengths, 0))
+
     def _is_late(self, data: bytes) -> bool:
         """Whether `data` belongs to a body of which too much comes after the answer."""
         if self.conn.our_state is not h11.DONE or self.conn.their_state is not h11.SEND_BODY:
             return False
-        before, self._late_bytes = self._late_bytes, self._late_bytes + len(data)
-        if before <= LATE_BYTES < self._late_bytes:
-            # Closed at once, the answer might be lost to a client that has not read it yet.
-            self.loop.call_later(SPARED_S, self.transport.close)
-        return self._late_bytes > LATE_BYTES
+        self._late_bytes += len(data)
+        if self._late_bytes <= self.body_bytes:
+            return False
+        self.transport.close()
+        return True
 
     def _look_for_room_again(self) -> None:
         if self.app_state.pop(ONE_TOO_MANY, False):

@@ -18,6 +18,7 @@ import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -198,6 +199,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         head = scope["method"] == "HEAD"
+        chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
         started = False
 
         async def enveloped(message: Message) -> None:
@@ -207,6 +209,8 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 for name, value in DEFAULT_HEADERS.items():
                     headers.setdefault(name, value)
+                if chunked and message["status"] >= HTTPStatus.BAD_REQUEST:
+                    headers["Connection"] = "close"  # the rest may still be coming, without end
             elif head:
                 message = {**message, "body": b""}
             for part in _parts(message):

@@ -183,7 +183,8 @@ def serve(
         http=connection_class(
             settings.body_timeout_s,
             most_connections,
-            HEAD_BYTES + CHARACTER_BYTES * settings.max_question_characters,
+            head_bytes=HEAD_BYTES + CHARACTER_BYTES * settings.max_question_characters,
+            body_bytes=settings.max_body_bytes,
         ),
         backlog=WAITING_CONNECTIONS,
         log_config=None,

@@ -134,7 +134,8 @@ class _Connection(H11Protocol):
     def handle_events(self) -> None:
         before = self.scope
         super().handle_events()
-        if self.scope is not before and self._announced() > self.body_bytes:
+        is_new = self.scope is not before and not self._malformed
+        if is_new and self._announced() > self.body_bytes:
             self.headers.append(CLOSE)  # it is the scope's, and the response then has it too
         if not self._between_requests():
             self._stop_waiting_for_head()

@@ -43,6 +43,9 @@ PAIRING_TIMEOUT_S = 5.0
 
 PAIRING_PAUSE_S = 0.01
 
+LOOKS, LOOK_PAUSE_S = 5, 0.1
+"""How often a check looks at what others write where it cannot keep them from writing."""
+
 RECOVERIES = 3
 """How often one reader tries to repair derived files before it gives up."""
 
@@ -289,9 +292,7 @@ class Archive:
         try:
             if not self._exists():
                 return faults
-            kept_away = soundness.unreadable(self.folder)
-            if kept_away:
-                raise StorageFailed(str(self.folder), f"it cannot be checked: {kept_away}")
+            self._require_readable()
             with self._store.read() as reading:
                 of, generation = reading.derived_from(), reading.generation
                 faults.extend(soundness.truth_faults(reading, report))
@@ -381,16 +382,34 @@ class Archive:
             self._lost_nothing_at = at
 
     def _still_there(self, found: list[Fault]) -> list[Fault]:
-        """Which faults of derived files are there too while nobody writes to them."""
+        """Which faults of derived files are there too while nobody writes to them, or, where that
+        cannot be had, which parts are at fault each time that they are looked at."""
         if found:
             with (
-                suppress(StorageFailed),  # where nobody can write
+                suppress(StorageFailed),  # where this user cannot write
                 self._locks.writing_base(),
                 self._locks.writing(),
                 self._store.read() as reading,
             ):
                 return soundness.derived_faults(self.folder, reading)
+        for _ in range(LOOKS):
+            if not found:
+                break
+            time.sleep(LOOK_PAUSE_S)
+            with self._store.read() as reading:
+                parts = {fault.part for fault in soundness.derived_faults(self.folder, reading)}
+            found = [fault for fault in found if fault.part in parts]
         return found
+
+    def _require_readable(self) -> None:
+        """Raise StorageFailed where this user may not read a file: for a moment that is so of one
+        that another user is just writing."""
+        for _ in range(LOOKS):
+            kept_away = soundness.unreadable(self.folder)
+            if not kept_away:
+                return
+            time.sleep(LOOK_PAUSE_S)
+        raise StorageFailed(str(self.folder), f"it cannot be checked: {kept_away}")
 
     def _mend(self, problem: str) -> None:
         """`recover`; the StorageFailed that it raises says what the problem still is."""

@@ -98,7 +98,9 @@ class Scope:
         return self == Scope()
 
 
-def _schema() -> tantivy.Schema:
+def _schema(*, twice: bool = True) -> tantivy.Schema:
+    """`twice`: whether a marker's generation stands in two files, of which one vouches for the
+    other."""
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("words", tokenizer_name=ANALYZER, index_option="freq")
     builder.add_unsigned_field("passage", indexed=True, fast=True)
@@ -106,12 +108,14 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("source", tokenizer_name="raw", index_option="basic")
     builder.add_integer_field("first", fast=True)
     builder.add_integer_field("last", fast=True)
-    builder.add_unsigned_field("generation", stored=True, indexed=True, fast=True)
+    builder.add_unsigned_field("generation", stored=twice, indexed=True, fast=True)
     builder.add_text_field("archive", stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
 
 SCHEMA = _schema()
+SCHEMA_OF_BEFORE = _schema(twice=False)
+"""Such an index is read as any other; the next change makes it anew."""
 
 
 class Analyzer:
@@ -149,10 +153,12 @@ class Analyzer:
 
 
 class LexicalSearcher:
-    """One commit of the index, unchanging. `archive` and `generation` are those of its marker."""
+    """One commit of the index, unchanging. `archive` and `generation` are those of its marker.
+    `is_of_before`: its schema is."""
 
-    def __init__(self, searcher: tantivy.Searcher) -> None:
+    def __init__(self, searcher: tantivy.Searcher, *, is_of_before: bool = False) -> None:
         self._searcher = searcher
+        self.is_of_before = is_of_before
         self.archive, self.generation = "", 0
         with _torn_is_named():
             marker = searcher.search(_any_generation(), 2, count=False).hits
@@ -162,7 +168,7 @@ class LexicalSearcher:
                 document = searcher.doc(address)
                 self.archive = str(document.get_first("archive"))
                 self.generation = int(searcher.fast_field_values("generation", [address])[0])
-                if document.get_first("generation") != self.generation:
+                if document.get_first("generation") != (None if is_of_before else self.generation):
                     raise ValueError("its marker names two generations")
         self.documents = searcher.num_docs - len(marker)
 
@@ -259,6 +265,10 @@ class LexicalIndex:
         """Look at all files if the writer of the last commit was killed, which they may have done;
         before that the index does not count. StorageFailed if they are damaged."""
         if (self._folder / HELD).exists():
+            self._let_read()
+            with self._a_fault_is_of_storage():
+                for left in self._folder.glob(".tmp*"):  # of a file that tantivy was writing
+                    left.unlink()
             self._release(self.damaged)
 
     def _release(self, faults: Callable[[], list[str]]) -> None:
@@ -325,10 +335,10 @@ class LexicalIndex:
     def _newest(self) -> LexicalSearcher:
         if not os.access(self._folder, os.W_OK):
             with _links(self._folder) as folder:
-                return LexicalSearcher(self._open(folder).searcher())
+                return _searcher(self._open(folder))
         index = self._opened()
         index.reload()
-        return LexicalSearcher(index.searcher())
+        return _searcher(index)
 
     def _opened(self) -> tantivy.Index:
         if self._index is None:
@@ -342,7 +352,7 @@ class LexicalIndex:
 
     def _open(self, folder: Path) -> tantivy.Index:
         index = tantivy.Index.open(str(folder))
-        if index.schema != SCHEMA:
+        if index.schema not in (SCHEMA, SCHEMA_OF_BEFORE):
             raise ValueError("it has other fields")
         self.analyzer.register(index)
         return index
@@ -369,10 +379,15 @@ class LexicalIndex:
                     writer.add_document(_document(document))
                 writer.add_document(marker)
                 writer.commit()
+                pass
                 writer.wait_merging_threads()
-                self._let_read()
+                pass
             finally:
                 del writer  # an error that is kept would keep it, and it tantivy's lock
+
+
+def _searcher(index: tantivy.Index) -> LexicalSearcher:
+    return LexicalSearcher(index.searcher(), is_of_before=index.schema != SCHEMA)
 
 
 @contextmanager

@@ -25,10 +25,12 @@ RECALL_LEAST = 0.98
 
 def unreadable(folder: Path) -> str:
     """Says which file this user may not read, which tells nothing of the file; "" if there is none.
-    The keys are not among them: they are for their owner alone."""
+    The keys are not among them, which are their owner's alone, nor what tantivy has for itself."""
     for pattern in ("library.db", "lexical", "lexical/*", "dense.*", IN_INDEX, f"{IN_INDEX}/*"):
         for file in sorted(folder.glob(pattern)):
             wanted = os.R_OK | (os.X_OK if file.is_dir() else 0)
+            if file.name.startswith("."):
+                continue
             if not os.access(file, wanted) and os.access(file, os.F_OK):  # it is still there
                 return f"{file.relative_to(folder)} may not be read by this user"
     return ""

@@ -39,6 +39,7 @@ class Words:
         with self._store.read() as reading:
             usable = (
                 searcher is not None
+                and not searcher.is_of_before
                 and searcher.archive == reading.archive()
                 and searcher.generation <= generation
                 and not reading.is_reindexing()

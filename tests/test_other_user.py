@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from rag import archive as archive_module
 from rag.archive import Archive
 from rag.errors import RagError
 from rag.keys import KeyFile
+from rag.lexical import LexicalIndex
 from rag.searcher import Searcher
 from rag.types import Article
 from tests.fakes import FakeEncoder, add, assert_holds, fake_export
@@ -145,3 +147,29 @@ def test_a_folder_that_may_not_be_read_is_no_empty_archive(index: Path) -> None:
     index.chmod(0o700)
     for call in (cited, checked):
         assert "Permission denied" in str(as_nobody(call, index))
+
+
+def kill_before_others_may_read(folder: Path) -> None:
+    def killed(self: LexicalIndex) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    LexicalIndex._let_read = killed  # type: ignore[method-assign]
+    with closing(Archive(folder)) as archive:
+        add(archive, FakeEncoder(), story(77))
+
+
+def test_a_killed_writer_keeps_no_other_user_away_for_long(index: Path) -> None:
+    child = SPAWN.Process(target=kill_before_others_may_read, args=(index,))
+    child.start()
+    child.join(PATIENCE_S)
+    assert child.exitcode == -signal.SIGKILL
+    left = index / "lexical" / ".tmpAbCdEf"
+    left.touch(0o600)
+    assert as_nobody(checked, index)[0] == "StorageFailed"
+    with closing(Archive(index)) as archive:
+        assert cited(archive)
+    assert not left.exists()
+    assert as_nobody(checked, index) == []
+    left.touch(0o600)  # of one that was killed elsewhere
+    assert as_nobody(checked, index) == []
+    assert_holds(index, [*STORIES, story(77)])

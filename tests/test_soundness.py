@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from rag import vectors as vectors_module
 from rag.archive import Archive
 from rag.errors import ArchiveDamaged, RagError, StorageFailed
 from rag.lexical import LexicalDocument, LexicalIndex
+from rag.locks import Locks
 from rag.reading import Damaged, Reading
 from rag.schema import manifest_checksum, passage_checksum
 from rag.searcher import Searcher
@@ -641,6 +642,25 @@ def test_what_a_writer_was_just_making_is_no_fault(
     monkeypatch.setitem(soundness.PARTS, "lexical", beside_a_rebuild)
     assert archive.check() == []
     assert locked == [False, True]
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_who_cannot_keep_others_from_writing_looks_again_and_again(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, lasts: bool
+) -> None:
+    def nobody_can_write(_: object) -> NoReturn:
+        raise StorageFailed(str(archive.folder), "Read-only file system")
+
+    looks: list[None] = []
+
+    def beside_a_writer(_folder: Path, _reading: Reading) -> Iterator[str]:
+        looks.append(None)
+        if lasts or len(looks) % 4:
+            yield "torn"
+
+    monkeypatch.setattr(Locks, "writing", nobody_can_write)
+    monkeypatch.setitem(soundness.PARTS, "lexical", beside_a_writer)
+    assert [fault.problem for fault in archive.check()] == (["torn"] if lasts else [])
 
 
 def test_a_check_waits_for_no_writer(quantised: Archive) -> None:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from rag import lexical
 from rag.archive import Archive
 from rag.errors import ArchiveDamaged, StorageFailed
 from rag.lexical import LexicalIndex, Scope
@@ -213,3 +214,24 @@ def test_counts_of_documents_that_changed_are_named(built: Path) -> None:
         assert named(archive)
         archive.rebuild()
         assert not named(archive)
+
+
+def test_words_of_before_are_read_until_a_change_makes_them_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    with monkeypatch.context() as before, closing(Archive(index)) as archive:
+        before.setattr(lexical, "SCHEMA", lexical.SCHEMA_OF_BEFORE)
+        add(archive, FakeEncoder(), *STORIES)
+        for number in (10, 11):
+            add(archive, FakeEncoder(), story(number))
+    with closing(Archive(index)) as archive:
+        assert LexicalIndex(index / "lexical").searcher().is_of_before
+        assert archive.check() == []
+        had = scores(archive)
+        add(archive, FakeEncoder(), story(12))
+        assert not LexicalIndex(index / "lexical").searcher().is_of_before
+        archive.remove(["a12"])
+        archive.rebuild()
+        assert scores(archive) == had
+        assert archive.check() == []

@@ -379,9 +379,9 @@ class LexicalIndex:
                     writer.add_document(_document(document))
                 writer.add_document(marker)
                 writer.commit()
-                pass
+                self._let_read()
                 writer.wait_merging_threads()
-                pass
+                self._let_read()
             finally:
                 del writer  # an error that is kept would keep it, and it tantivy's lock
 

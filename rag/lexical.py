@@ -266,9 +266,6 @@ class LexicalIndex:
         before that the index does not count. StorageFailed if they are damaged."""
         if (self._folder / HELD).exists():
             self._let_read()
-            with self._a_fault_is_of_storage():
-                for left in self._folder.glob(".tmp*"):  # of a file that tantivy was writing
-                    left.unlink()
             self._release(self.damaged)
 
     def _release(self, faults: Callable[[], list[str]]) -> None:
@@ -368,7 +365,10 @@ class LexicalIndex:
         with self._a_fault_is_of_storage(), _a_panic_is_an_error():
             writer = opened().writer(WRITER_HEAP_BYTES, 1)
             try:
-                # A killed writer may have left a list of the dead under the name of this one.
+                # A killed writer may have left a file that it was just writing, and a list of the
+                # dead under the name of this one.
+                for left in self._folder.glob(".tmp*"):
+                    left.unlink()
                 writer.garbage_collect_files()
                 # By query: deleting by term misses numbers, which it takes for signed ones.
                 dead = list(removed)

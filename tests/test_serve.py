@@ -171,9 +171,8 @@ def test_a_change_that_is_not_published_is_told_of(
 def test_a_vector_file_that_is_due_is_told_of(
     empty: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Archive, "renew_base", lambda _: None)
-        add(empty, *ARTICLES)
+    monkeypatch.setattr(Archive, "renew_base", lambda _: None)
+    add(empty, *ARTICLES)
     ready = empty.get("/health/ready")
     assert (ready.status_code, ready.json()["behind"]) == (200, ["dense"])
 

@@ -74,6 +74,13 @@ def test_a_body_in_chunks_is_taken_if_they_are_of_some_size(tmp_path: Path) -> N
                 assert connection.getresponse().read().startswith(b'{"question":"harbour"')
 
 
+def test_a_refused_body_in_chunks_ends_its_connection_and_says_so(tmp_path: Path) -> None:
+    with running(tmp_path / "index") as (_, port):
+        refused = CHUNKED.replace(b"/ask", b"/nothing") + b"5\r\nhello\r\n"
+        answer = answered(port, refused)  # which waits for the connection's end
+        assert (answer.status, answer.headers["connection"]) == (404, "close")
+
+
 def told(port: int, data: bytes, status: int, word: str) -> str:
     """Send what is no request; the id of the answer, which says so."""
     answer = answered(port, data)

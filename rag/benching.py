@@ -156,11 +156,16 @@ def _workload(path: Path | None) -> Workload:
     return Workload(opened.name, articles, list(opened.queries.values()))
 
 
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """A new folder. A thread of tantivy's that looks at it to the last is no reason to fail."""
+    return tempfile.TemporaryDirectory(prefix="rag-bench-", ignore_cleanup_errors=True)
+
+
 @contextmanager
 def _folder(index: Path | None) -> Iterator[Path]:
     """The folder to build in: a new one, or one that is named and has no archive yet."""
     if index is None:
-        with tempfile.TemporaryDirectory(prefix="rag-bench-") as temporary:
+        with _temporary() as temporary:
             yield Path(temporary)
         return
     if index.exists() and (not index.is_dir() or any(index.iterdir())):
@@ -196,7 +201,7 @@ def _measured(
         growth = []
         for passages in sizes:
             step(f"building and asking {passages:,} made-up passages")
-            with tempfile.TemporaryDirectory(prefix="rag-bench-") as place:
+            with _temporary() as place:
                 made = Path(place) / "index"
                 growth.append(benchmark.grown(folder, made, encoder, whole, passages))
         step("asking while articles come in")

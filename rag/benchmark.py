@@ -8,7 +8,6 @@ that was measured in the same run. Durations are medians unless they are called 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -366,7 +365,7 @@ def grown(
 ) -> Measured:
     """An archive of so many made-up passages, drawn from the one at `index`: one client at a time.
 
-    It is built at `folder`, which is removed afterwards.
+    It is built at `folder`.
     """
     with closing(Archive(index)) as real, closing(Archive(folder)) as archive:
         with real.reading() as reading:
@@ -381,7 +380,6 @@ def grown(
     found = list(questions(folder, encoder, asked, [1]))
     measured = {"passages": passages, "built_s": built_s, "opened_s": opened_s, "asked": found}
     measured["disk"] = disk(folder)
-    shutil.rmtree(folder)
     return measured
 
 

@@ -279,18 +279,9 @@ class LexicalIndex:
     def rebuild(self, archive: str, generation: int, documents: Iterable[LexicalDocument]) -> None:
         """Make the index anew from all living passages."""
         self._index = None
-        self._clear()
-        self._write(self._created, _marker(archive, generation), documents, ())
-
-    def _clear(self) -> None:
-        """Put an empty folder in place. What was there is moved out of the way before it is
-        deleted: a reader that looks at it meanwhile would put its lock file into it."""
-        aside = self._folder.with_name(f"{self._folder.name}.old")
-        _delete(aside)
-        if self._folder.exists():
-            self._folder.rename(aside)
-        _delete(aside)
+        discard(self._folder)
         self._folder.mkdir(parents=True)
+        self._write(self._created, _marker(archive, generation), documents, ())
 
     def _hold(self) -> None:
         """Keep the files of the newest commit. Where there are no links, all are read instead."""
@@ -405,6 +396,16 @@ def _links(folder: Path) -> Iterator[Path]:
         # Twice: a thread of tantivy's looks at a new index once, and may lock it meanwhile.
         shutil.rmtree(links, ignore_errors=True)
         shutil.rmtree(links, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Delete an index. It is moved out of the way before: a reader that looks at it meanwhile, as a
+    thread of tantivy's does at any that was just opened, would put its lock file into it."""
+    aside = folder.with_name(f"{folder.name}.old")
+    _delete(aside)
+    if folder.exists():
+        folder.rename(aside)
+    _delete(aside)
 
 
 def _delete(path: Path) -> None:

@@ -169,7 +169,10 @@ class _Call:
         into a temporary folder. What was measured is written even where it cannot be compared."""
         from rag import evaluate, show
 
-        with tempfile.TemporaryDirectory(prefix="rag-eval-") as temporary:
+        # A thread of tantivy's that looks at the index to the last is no reason to fail.
+        with tempfile.TemporaryDirectory(
+            prefix="rag-eval-", ignore_cleanup_errors=True
+        ) as temporary:
             settings = opening.settings(index or Path(temporary))
             opened = self._opened(settings)
             stages = self._stages()

@@ -16,7 +16,6 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import faiss
@@ -40,17 +39,17 @@ from rag.errors import (
 )
 from rag.exported import opened
 from rag.ingest import fingerprint, ingest
-from rag.lexical import PANIC, LexicalIndex, Scope
+from rag.lexical import PANIC, LexicalIndex, Scope, discard
 from rag.project import RANDOM
 from rag.schema import FORMAT, MIGRATIONS, ArticleDraft, PassageDraft
 from rag.types import Article, Encoding, Span
 from rag.vectors import write_base
 from rag.writing import Writing
 from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds, fake_export
+from tests.folders import temporary_folder
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
-SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def story(number: int, version: int = 0, **fields: Any) -> Article:
@@ -69,7 +68,7 @@ STORIES = [story(number) for number in range(4)]
 @pytest.fixture(name="tmp_path")
 def _tmp_path() -> Iterator[Path]:
     """In memory where there is such a place: there, waiting for the disk costs nothing."""
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         yield Path(folder)
 
 
@@ -467,8 +466,8 @@ STEPS: dict[str, tuple[Any, str, Hook]] = {
     "when the manifest names the base": (Path, "unlink", instead),
 }
 REBUILDING: dict[str, tuple[Any, str, Hook]] = {
-    "before the old words go": (LexicalIndex, "_clear", instead),
-    "when the old words are gone": (LexicalIndex, "_clear", after),
+    "before the old words go": (lexical_module, "discard", instead),
+    "when the old words are gone": (lexical_module, "discard", after),
     "while tantivy is written": (lexical_module, "_document", after),
     "when tantivy has it": (LexicalIndex, "rebuild", after),
     "before the base": (base_module.Base, "write", instead),
@@ -594,7 +593,7 @@ def the(folder: Path, pattern: str) -> Path:
 
 
 def put_a_file(folder: Path) -> None:
-    shutil.rmtree(folder / "lexical")
+    discard(folder / "lexical")
     (folder / "lexical").write_bytes(b"?")
 
 
@@ -618,7 +617,7 @@ def make_it_panic(folder: Path) -> None:
 
 
 TORN: dict[str, Callable[[Path], None]] = {
-    "lexical: no folder": lambda folder: shutil.rmtree(folder / "lexical"),
+    "lexical: no folder": lambda folder: discard(folder / "lexical"),
     "lexical: a file": put_a_file,
     "lexical: empty": lambda folder: empty(folder / "lexical"),
     "lexical: no meta": lambda folder: (folder / "lexical" / "meta.json").unlink(),

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
 
-from rag import backup
+from rag import backup, lexical
 from rag import base as base_module
 from rag.archive import Archive
 from rag.config import Settings
@@ -33,17 +32,17 @@ from rag.errors import (
 )
 from rag.ingest import ingest
 from rag.keys import KeyFile
-from rag.lexical import LexicalIndex
+from rag.lexical import discard
 from rag.schema import FORMAT
 from rag.serve import create_app
 from rag.store import Store
 from rag.types import Article
 from rag.vectors import write_base
 from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
+from tests.folders import temporary_folder
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
-SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def story(number: int, version: int = 0) -> Article:
@@ -56,7 +55,7 @@ STORIES = [story(number) for number in range(4)]
 
 @pytest.fixture(name="tmp_path")
 def _tmp_path() -> Iterator[Path]:
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         yield Path(folder)
 
 
@@ -368,7 +367,7 @@ def test_words_of_another_archive_are_no_hindrance_once_that_is_accepted(
     with closing(Archive(tmp_path / "other")) as other:
         for number in range(5):
             add(other, FakeEncoder(), story(number, version=4))
-    shutil.rmtree(archive.folder / "lexical")
+    discard(archive.folder / "lexical")
     shutil.copytree(tmp_path / "other" / "lexical", archive.folder / "lexical")
     with pytest.raises(ArchiveDamaged, match="`rag rebuild` goes on without them"):
         generation(archive)
@@ -484,7 +483,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "before it is copied": (backup, "_fault", False),
     "when it is checked": (backup, "put", False),
     "when it is in place": (backup, "put", True),
-    "while words are indexed": (LexicalIndex, "_clear", True),
+    "while words are indexed": (lexical, "discard", True),
     "before the base": (Archive, "renew_base", False),
 }
 

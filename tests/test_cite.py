@@ -7,7 +7,6 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import unquote
 
 import pytest
@@ -31,6 +30,7 @@ from rag.normalise import normalise_text
 from rag.searcher import Searcher
 from rag.types import Answer, Article, ArticleHead, Hit, Passage, Scores, Span
 from tests.fakes import FakeEncoder, add
+from tests.folders import temporary_folder
 
 ANALYZER = Analyzer()
 HEAD = ArticleHead("a", "Title", None, None, "https://news.example/a", None, 1, "0", 100)
@@ -86,7 +86,7 @@ def test_every_quote_is_verbatim(made: list[tuple[str, str]], questions: list[st
         for number, (title, text) in enumerate(made)
     ]
     texts = texts_of(articles)
-    with TemporaryDirectory() as folder, closing(Archive(folder)) as archive:
+    with temporary_folder() as folder, closing(Archive(folder)) as archive:
         report = add(archive, FakeEncoder(), *articles)
         assert report.added == len(articles)
         searcher = Searcher(archive, FakeEncoder())

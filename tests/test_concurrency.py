@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager, redirect_stdout
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,8 +26,9 @@ from rag.searcher import Searcher
 from rag.types import Answer, Article, Encoding, Filters
 from tests.called import WarmFake
 from tests.fakes import FakeEncoder, add, assert_holds
+from tests.folders import temporary_folder
 from tests.served import JSON, running, server
-from tests.test_archive import PATIENCE_S, SHARED_MEMORY, SPAWN, AnotherWriter, story
+from tests.test_archive import PATIENCE_S, SPAWN, AnotherWriter, story
 
 CHANGES = 12
 READERS = 2
@@ -59,7 +59,7 @@ class Asked(NamedTuple):
 @pytest.fixture(name="tmp_path")
 def _tmp_path() -> Iterator[Path]:
     """In memory where there is such a place: there, waiting for the disk costs nothing."""
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         yield Path(folder)
 
 

@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -24,10 +23,10 @@ from rag.archive import Archive
 from rag.errors import ArchiveDamaged, RagError, StorageFailed
 from rag.types import Article
 from tests.fakes import FakeEncoder, add, assert_holds, assert_snapshot_holds
+from tests.folders import temporary_folder
 from tests.served import running
 
 PATIENCE_S = 60.0
-SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 PAGE_BYTES = 4096
 
 
@@ -42,7 +41,7 @@ STORIES = [story(number) for number in range(40)]
 @pytest.fixture(name="built", scope="module")
 def _built() -> Iterator[Path]:
     """An archive, closed: its library is one file."""
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         index = Path(folder) / "index"
         with closing(Archive(index)) as archive:
             add(archive, FakeEncoder(), *STORIES)
@@ -51,7 +50,7 @@ def _built() -> Iterator[Path]:
 
 @pytest.fixture(name="folder")
 def _folder(built: Path) -> Iterator[Path]:
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         yield Path(shutil.copytree(built, Path(folder) / "index"))
 
 
@@ -295,7 +294,7 @@ def add_and_die(folder: Path) -> None:
 @pytest.fixture(name="logged", scope="module")
 def _logged() -> Iterator[Path]:
     """An archive of four articles whose library is for the most part in its log."""
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         index = Path(folder) / "index"
         child = multiprocessing.get_context("spawn").Process(target=add_and_die, args=(index,))
         child.start()

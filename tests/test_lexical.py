@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -30,7 +29,9 @@ from rag.lexical import (
     LexicalIndex,
     LexicalSearcher,
     Scope,
+    discard,
 )
+from tests.folders import temporary_folder
 
 ANALYZER = Analyzer()
 EVERYTHING = Scope()
@@ -58,7 +59,7 @@ def document(passage: int, text: str, **fields: object) -> LexicalDocument:
 
 @contextmanager
 def index_of(documents: Sequence[LexicalDocument]) -> Iterator[LexicalSearcher]:
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         index = LexicalIndex(Path(folder) / "lexical")
         index.rebuild(NAME, 1, documents)
         yield index.searcher()
@@ -412,7 +413,7 @@ def test_an_index_with_a_part_missing_cannot_be_opened_and_can_be_rebuilt(
 ) -> None:
     folder = tmp_path / "lexical"
     for file in list(folder.glob(missing)) if missing else [folder]:
-        shutil.rmtree(file) if file.is_dir() else file.unlink()
+        discard(file) if file.is_dir() else file.unlink()
     other = LexicalIndex(folder)
     with pytest.raises(ValueError, match="the lexical index cannot be opened"):
         other.searcher()

@@ -24,6 +24,7 @@ from rag.archive import Archive
 from rag.chunk import chunk
 from rag.errors import ArticleNotFound
 from rag.ingest import encoder_input, ingest
+from rag.lexical import discard
 from rag.searcher import Searcher
 from rag.types import (
     Article,
@@ -37,7 +38,8 @@ from rag.types import (
 )
 from rag.writing import Writing
 from tests.fakes import FakeEncoder, assert_holds, assert_snapshot_holds
-from tests.test_archive import SHARED_MEMORY, TORN
+from tests.folders import SHARED_MEMORY
+from tests.test_archive import TORN
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "20"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "25"))
@@ -351,8 +353,8 @@ class Machine(RuleBasedStateMachine):
         self.archive.close()
         self.beside.close()
         self.patch.undo()
-        for _ in range(2):  # a thread of tantivy's looks at a new index once, and may lock it
-            shutil.rmtree(self.folder.parent, ignore_errors=True)
+        discard(self.folder / "lexical")
+        shutil.rmtree(self.folder.parent)
 
     def begin_to(self, article: Article, removed: bool) -> None:
         if removed:

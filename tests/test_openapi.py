@@ -13,7 +13,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from rag.config import Settings
 from rag.serve import create_app
 from tests.fakes import FakeEncoder
+from tests.folders import temporary_folder
 from tests.served import ARTICLES, JSON, running
 
 Check = Callable[[CheckContext, Response, Case[Any]], bool | None]
@@ -39,7 +39,7 @@ EXAMPLES = int(os.environ.get("RAG_FUZZ_EXAMPLES", "12"))
 
 
 def _described() -> dict[str, Any]:
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         return create_app(Settings(index=Path(folder)), encoder=FakeEncoder()).openapi()
 
 

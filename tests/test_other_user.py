@@ -11,7 +11,6 @@ from contextlib import closing
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from rag.lexical import LexicalIndex
 from rag.searcher import Searcher
 from rag.types import Article
 from tests.fakes import FakeEncoder, add, assert_holds, fake_export
+from tests.folders import temporary_folder
 
 SPAWN = multiprocessing.get_context("spawn")
 PATIENCE_S = 60.0
@@ -43,7 +43,7 @@ STORIES = [story(number) for number in range(6)]
 @pytest.fixture(name="index")
 def _index() -> Iterator[Path]:
     """An archive of root's, with a model and a key, in a folder that all may read."""
-    with TemporaryDirectory() as made:
+    with temporary_folder() as made:
         os.chmod(made, 0o755)
         index = Path(made) / "index"
         with closing(Archive(index)) as archive:
@@ -90,7 +90,7 @@ def checked(archive: Archive) -> list[str]:
 
 
 def backed_up(archive: Archive) -> int:
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         return archive.back_up(Path(folder) / "backup.db").articles
 
 

@@ -21,7 +21,7 @@ from rag import checked, soundness
 from rag import vectors as vectors_module
 from rag.archive import Archive
 from rag.errors import ArchiveDamaged, RagError, StorageFailed
-from rag.lexical import LexicalDocument, LexicalIndex
+from rag.lexical import LexicalDocument, LexicalIndex, discard
 from rag.locks import Locks
 from rag.reading import Damaged, Reading
 from rag.schema import manifest_checksum, passage_checksum
@@ -98,7 +98,7 @@ def test_derived_files_without_their_truth_are_a_fault(archive: Archive, kept: s
     archive.close()
     for file in archive.folder.iterdir():
         if not file.name.startswith(kept):
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
+            discard(file) if file.is_dir() else file.unlink()
     (fault,) = archive.check()
     assert fault.part == "library.db"
     assert fault.problem.startswith("it is missing, while ")
@@ -305,7 +305,7 @@ def test_every_fault_is_named_not_only_the_first(archive: Archive) -> None:
     for word in (b"Closing0", b"Closing2", b"Headline2"):
         flip_in_file(archive.folder / "library.db", word, 1, 7)
     sql(archive.folder, "UPDATE encoding SET tokens = 99 WHERE number IN (1, 3)")
-    shutil.rmtree(archive.folder / "lexical")
+    discard(archive.folder / "lexical")
     next(archive.folder.glob("dense.*")).unlink()
     named = "\n".join(f"{fault.part}: {fault.problem}" for fault in archive.check())
     for each in (
@@ -336,7 +336,7 @@ def flipped(library: Path, used: Sequence[int], times: int) -> Iterator[None]:
 
 
 def mend_derived(built: Path, folder: Path) -> None:
-    shutil.rmtree(folder / "lexical", ignore_errors=True)
+    discard(folder / "lexical")
     shutil.copytree(built / "lexical", folder / "lexical")
     for file in built.glob("dense.*"):
         shutil.copy(file, folder)
@@ -458,7 +458,7 @@ def test_being_behind_is_no_fault_and_being_ahead_one_of_the_library(
     assert archive.check() == []
     assert_holds(archive.folder, [*NEWS, more])
     archive.remove(["more"])
-    shutil.rmtree(lexical)
+    discard(lexical)
     LexicalIndex(lexical).rebuild(archive.manifest()["archive"], 99, [])
     (fault,) = archive.check()
     assert fault.part == "library.db"
@@ -725,7 +725,7 @@ def test_damage_met_after_the_last_check_is_not_sound(archive: Archive) -> None:
 
 
 def test_after_a_rebuild_nobody_knows_until_the_next_check(archive: Archive) -> None:
-    shutil.rmtree(archive.folder / "lexical")
+    discard(archive.folder / "lexical")
     assert archive.check()
     assert archive.is_sound() is False
     archive.rebuild()

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -27,13 +26,13 @@ from rag.ingest import encoder_input
 from rag.searcher import Searcher
 from rag.types import Article
 from tests.fakes import FakeEncoder, assert_snapshot_holds, orphans
+from tests.folders import temporary_folder
 from tests.writer import Change, Done, change_as_told, make_small
 
 logger = logging.getLogger(__name__)
 
 KILLS = int(os.environ.get("RAG_TORTURE_KILLS") or 20)
 SEED = int(os.environ.get("RAG_TORTURE_SEED") or random.SystemRandom().randrange(10**6))
-SHARED_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 LONGEST_LIFE_S = 0.3
 """A few changes long: a kill comes within one, anywhere in it."""
@@ -201,7 +200,7 @@ def _torture(
     for name in ("EXACT_MOST", "TAIL_MOST"):
         monkeypatch.setattr(vectors, name, getattr(vectors, name))  # put back at the end
     make_small()
-    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+    with temporary_folder() as folder:
         torture = Torture(Path(folder) / "index", SEED)
         with closing(torture.reader):
             yield torture

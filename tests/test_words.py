@@ -19,6 +19,7 @@ from rag.errors import ArchiveDamaged, StorageFailed
 from rag.lexical import LexicalIndex, Scope
 from rag.types import Article
 from tests.fakes import FakeEncoder, add, assert_holds
+from tests.folders import temporary_folder
 
 FLIPS_READ, FLIPS_CHANGED = 160, 30
 PATIENCE_S = 60.0
@@ -39,7 +40,7 @@ MORE = [story(number) for number in range(10, 17)]
 @pytest.fixture(name="built", scope="module")
 def _built() -> Iterator[Path]:
     """An archive whose words are in several segments, with lists of the dead."""
-    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with temporary_folder() as folder:
         index = Path(folder) / "index"
         with closing(Archive(index)) as archive:
             add(archive, FakeEncoder(), *[story(number, number % 2) for number in range(4)])

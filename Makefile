@@ -15,6 +15,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 SET ?=
 KILLS ?= 300
+CUTS ?= 2000
 SEED ?=
 EXAMPLES ?= 500
 LOAD ?=
@@ -36,7 +37,7 @@ OURS := $(or $(filter index,$(INDEX)),$(if $(BUILT),$(wildcard $(SEEDED)*),new))
 override Q := $(value Q)
 export Q
 
-.PHONY: help setup archive serve ask question test torture machine fuzz check format eval \
+.PHONY: help setup archive serve ask question test torture power machine fuzz check format eval \
     eval-check baseline load lock audit clean \
     FORCE
 
@@ -67,6 +68,9 @@ test: $(READY) ## run the tests, with branch coverage
 torture: $(READY) ## kill a writer KILLS=300 times at random moments, SEED=N for the same again
 	@RAG_TORTURE_KILLS=$(KILLS) RAG_TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -s -q \
 	    tests/test_torture.py
+
+power: $(READY) ## cut a writer's power CUTS=2000 times, in all ways that a disk may take it
+	@RAG_POWER_CUTS=$(CUTS) RAG_POWER_SEED=$(SEED) $(BIN)/python -m pytest -v tests/test_power.py
 
 machine: $(READY) ## longer random sequences of calls against a model of the archive; EXAMPLES=500
 	@MACHINE_EXAMPLES=$(EXAMPLES) MACHINE_STEPS=50 $(BIN)/python -m pytest \

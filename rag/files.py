@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -11,6 +12,18 @@ def sha256(file: Path) -> str:
     """Hex digest of what is in a file. Raises OSError."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that is not there, with those that it is in, so that they last. Raises
+    OSError."""
+    if folder.is_dir():
+        return
+    made = [folder, *(above for above in folder.absolute().parents if not above.exists())]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        with suppress(PermissionError):  # one that may be written and not read cannot be synced
+            sync(each.absolute().parent)
 
 
 def sync(path: Path) -> None:

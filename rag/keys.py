@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rag.errors import ArchiveBusy, InvalidRequest, KeyNotFound, KeysDamaged, StorageFailed
-from rag.files import sync
+from rag.files import make_folder, sync
 
 FILE = "keys.json"
 FORMAT = 1
@@ -121,7 +121,7 @@ class KeyFile:
         """The keys, which nobody else changes meanwhile."""
         folder = self._file.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with FileLock(folder / "keys.lock").acquire(timeout=LOCK_TIMEOUT_S):
                 yield self.keys() or ()
         except Timeout:

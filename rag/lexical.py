@@ -23,6 +23,7 @@ import tantivy
 from tantivy import FieldType, Filter, Occur, Query
 
 from rag.errors import StorageFailed
+from rag.files import make_folder, sync
 from rag.reading import well_formed
 from rag.types import Floats, Numbers
 
@@ -280,7 +281,7 @@ class LexicalIndex:
         """Make the index anew from all living passages."""
         self._index = None
         discard(self._folder)
-        self._folder.mkdir(parents=True)
+        make_folder(self._folder)
         self._write(self._created, _marker(archive, generation), documents, ())
 
     def _hold(self) -> None:
@@ -373,6 +374,7 @@ class LexicalIndex:
                 self._let_read()
                 writer.wait_merging_threads()
                 self._let_read()
+                sync(self._folder)  # tantivy does so before it renames its meta.json, not after
             finally:
                 del writer  # an error that is kept would keep it, and it tantivy's lock
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rag.errors import ArchiveBusy, StorageFailed
+from rag.files import make_folder
 
 LOCK_TIMEOUT_S = 30.0
 """How long a writer waits for another; a batch holds the lock for well under a second."""
@@ -53,7 +54,7 @@ class Locks:
     def _held(self, name: str, timeout_s: float) -> Iterator[None]:
         holder = self._folder / f"{name}.holder"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             lock = FileLock(self._folder / f"{name}.lock")
             began = time.monotonic()
             try:

@@ -169,6 +169,7 @@ class Store:
             kept = self._file.with_name(f"{self._file.name}.damaged")
             kept.unlink(missing_ok=True)
             shutil.copyfile(self._file, kept)
+            sync(kept)
         # The log of another database would be taken for the new one's.
         for end in ("-wal", "-shm"):
             self._file.with_name(self._file.name + end).unlink(missing_ok=True)

@@ -437,6 +437,7 @@ def test_a_server_checks_its_archive_now_and_then_and_says_what_was_found(tmp_pa
             connection.execute("UPDATE article SET title = 'x'")
         assert checked_by(port)["sound"] is False
         assert metric(port, "rag_sound") == 0
+        checked_by(port)  # by then it has said what it found before
         process.terminate()
         _, said = process.communicate(timeout=PATIENCE_S)
     assert "the archive is not sound: library.db: the record of article a" in said

@@ -22,6 +22,7 @@ from rag.schema import (
     encoding_checksum,
     manifest_checksum,
     passage_checksum,
+    removed_checksum,
     token_vectors_checksum,
 )
 from rag.types import Article, ArticleHead, Floats, Numbers, Passage, Span, TokenVectors
@@ -343,6 +344,7 @@ class Reading:
                 self._passage_faults,
                 self._encoding_faults,
                 self._token_vector_faults,
+                self._removed_faults,
             ):
                 try:
                     yield from faults()
@@ -356,6 +358,26 @@ class Reading:
             self.manifest()
         except Damaged as error:
             yield str(error)
+
+    def _removed_faults(self) -> Iterator[str]:
+        rows = self._connection.execute(
+            "SELECT checksum, id, revision, generation FROM removed ORDER BY id"
+        )
+        for checksum, *kept in rows:
+            if removed_checksum(*kept) != checksum:
+                yield _removed_has_changed(kept[0])
+
+    def _removed(self, which: str, **parameters: Any) -> list[tuple[str, int]]:
+        """Which articles were removed, and at which revision, if that still is what was stored."""
+        found = []
+        rows = self._rows(
+            f"SELECT checksum, id, revision, generation FROM removed WHERE {which}", **parameters
+        )
+        for checksum, article_id, revision, generation in rows:
+            if removed_checksum(article_id, revision, generation) != checksum:
+                raise Damaged(_removed_has_changed(article_id))
+            found.append((article_id, revision))
+        return found
 
     def _article_faults(self) -> Iterator[str]:
         rows = self._connection.execute(
@@ -470,6 +492,10 @@ def _head(checksum: int, *columns: Any) -> ArticleHead:
     if not (counted and article_checksum(_article(head, "")) == checksum):
         raise Damaged(f"the record of article {head.id} at revision {head.revision} has changed")
     return head
+
+
+def _removed_has_changed(article_id: str) -> str:
+    return f"what is kept of the removed article {article_id} has changed"
 
 
 def _require_up_to(greatest: int, numbers: Numbers) -> None:

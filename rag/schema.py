@@ -86,8 +86,13 @@ MIGRATIONS = (
     CREATE INDEX article_columns ON article (number, source, first, last, born);
     CREATE INDEX passage_columns ON passage (number, article, born, died);
     """,
+    """
+    ALTER TABLE removed ADD COLUMN checksum INTEGER;
+    UPDATE removed SET checksum = removed_checksum(id, revision, generation);
+    """,
 )
-"""Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format."""
+"""Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format. What is
+called in them is ours, below."""
 
 FORMAT = len(MIGRATIONS)
 
@@ -190,6 +195,11 @@ def encoding_checksum(key: bytes, tokens: int, vector: bytes) -> int:
 def token_vectors_checksum(key: bytes, places: bytes, codes: bytes) -> int:
     """Of the token vectors of the encoding of this key."""
     return zlib.crc32(codes, zlib.crc32(places, zlib.crc32(key)))
+
+
+def removed_checksum(article_id: str, revision: int, generation: int) -> int:
+    """Of what is kept of a removed article."""
+    return zlib.crc32(json.dumps([article_id, revision, generation]).encode())
 
 
 def manifest_checksum(entries: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
 from rag.files import sync
 from rag.reading import Reading
-from rag.schema import FORMAT, MIGRATIONS
+from rag.schema import FORMAT, MIGRATIONS, removed_checksum
 from rag.writing import Writing
 
 BUSY_TIMEOUT_S = 30.0
@@ -100,13 +100,17 @@ class Store:
         self._touch()
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.create_function("removed_checksum", 3, removed_checksum)
             for step in range(_format(connection), FORMAT):
                 connection.executescript(
                     f"BEGIN IMMEDIATE;{MIGRATIONS[step]};PRAGMA user_version = {step + 1};COMMIT"
                 )
-            connection.execute(
-                "INSERT OR IGNORE INTO manifest VALUES ('archive', ?)", (uuid.uuid4().hex,)
-            )
+        with self.read() as reading:
+            is_named = bool(reading.archive())
+        if not is_named:
+            with self.write() as writing:
+                if not writing.archive():  # nobody else has named it meanwhile
+                    writing.set_manifest({"archive": uuid.uuid4().hex})
 
     @contextmanager
     def read(self) -> Iterator[Reading]:

@@ -16,6 +16,7 @@ from rag.schema import (
     encoding_checksum,
     manifest_checksum,
     passage_checksum,
+    removed_checksum,
     token_vectors_checksum,
 )
 from rag.types import Encoding
@@ -106,9 +107,8 @@ class Writing(Reading):
         """Let an article die at `generation`; `publish` then erases all its revisions."""
         revision = self._end(article_id, generation)
         self._connection.execute(
-            "INSERT INTO removed VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
-            " SET revision = excluded.revision, generation = excluded.generation",
-            (article_id, revision, generation),
+            "INSERT OR REPLACE INTO removed VALUES (?, ?, ?, ?)",
+            (article_id, revision, generation, removed_checksum(article_id, revision, generation)),
         )
 
     def publish(self, generation: int) -> None:
@@ -123,20 +123,16 @@ class Writing(Reading):
             " WHERE p.encoding = encoding.number AND p.died IS NULL)",
             (generation,),
         )
-        self._connection.execute(
-            "DELETE FROM article WHERE died IS NOT NULL AND id IN"
-            " (SELECT id FROM removed WHERE generation = ?)",
-            (generation,),
+        self._connection.executemany(
+            "DELETE FROM article WHERE died IS NOT NULL AND id = ?",
+            [(each,) for each, _ in self._removed("generation = :g", g=generation)],
         )
         self.set_manifest({"published": str(generation)})
 
     def _end(self, article_id: str, generation: int) -> int:
         """Let the living revision of an article die; the greatest revision there ever was, or 0."""
-        row = self._rows(
-            "SELECT max(r) FROM (SELECT max(revision) r FROM article WHERE id = :id UNION ALL"
-            " SELECT revision FROM removed WHERE id = :id)",
-            id=article_id,
-        ).fetchone()
+        row = self._rows("SELECT max(revision) FROM article WHERE id = :id", id=article_id)
+        revisions = [*row.fetchone(), *(at for _, at in self._removed("id = :id", id=article_id))]
         self._connection.execute(
             "UPDATE passage SET died = ? WHERE died IS NULL AND article ="
             " (SELECT number FROM article WHERE id = ? AND died IS NULL)",
@@ -145,4 +141,4 @@ class Writing(Reading):
         self._connection.execute(
             "UPDATE article SET died = ? WHERE id = ? AND died IS NULL", (generation, article_id)
         )
-        return int(row[0] or 0)
+        return max(each or 0 for each in revisions)

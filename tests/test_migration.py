@@ -1,10 +1,12 @@
 """Archives of older formats, and backups of them: opened, asked, added to, restored, sound.
 
-Format 1 has no token vectors, format 2 lacks only indexes of the database.
+Format 1 has no token vectors, format 2 lacks only indexes of the database, and format 3 the
+checksums of what is kept of removed articles.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pytest
 
 from rag.archive import Archive
 from rag.models import DEFAULT_MODEL
-from rag.schema import FORMAT, MIGRATIONS, manifest_checksum
+from rag.schema import FORMAT, MIGRATIONS, manifest_checksum, removed_checksum
 from rag.searcher import Searcher
 from rag.types import Article, Citation
 from tests.fakes import FakeEncoder, add, assert_holds
@@ -43,8 +45,21 @@ def schema(connection: sqlite3.Connection) -> list[Any]:
     return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
+def to_format_3(folder: Path) -> None:
+    """Take back what format 4 brought, so that the file is as it was then."""
+    (as_it_was,) = re.findall(r"CREATE TABLE removed .*?;", MIGRATIONS[0], re.DOTALL)
+    with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
+        rows = connection.execute("SELECT id, revision, generation FROM removed").fetchall()
+        connection.execute("DROP TABLE removed")
+        connection.execute(as_it_was)
+        connection.executemany("INSERT INTO removed VALUES (?, ?, ?)", rows)
+        connection.execute("PRAGMA user_version = 3")
+        assert_is_of_format(connection, 3)
+
+
 def to_format_2(folder: Path) -> None:
     """Take back what format 3 brought, so that the file is as it was then."""
+    to_format_3(folder)
     with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
         connection.execute("DROP INDEX article_columns")
         connection.execute("DROP INDEX passage_columns")
@@ -53,7 +68,7 @@ def to_format_2(folder: Path) -> None:
 
 
 def to_format_1(folder: Path) -> None:
-    """Take back what formats 2 and 3 brought, so that the file is as it was then."""
+    """Take back what format 2 brought, so that the file is as it was then."""
     to_format_2(folder)
     with closing(sqlite3.connect(folder / "library.db", isolation_level=None)) as connection:
         for statement in (
@@ -74,6 +89,7 @@ def to_format_1(folder: Path) -> None:
 
 def assert_is_of_format(connection: sqlite3.Connection, number: int) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        new.create_function("removed_checksum", 3, removed_checksum)
         for step in MIGRATIONS[:number]:
             new.executescript(step)
         assert schema(connection) == schema(new)
@@ -181,7 +197,7 @@ def test_many_may_open_it_at_once(archive: Archive) -> None:
 
 # Backups of older formats
 
-OLDER = {1: to_format_1, 2: to_format_2}
+OLDER = {1: to_format_1, 2: to_format_2, 3: to_format_3}
 
 
 def backed_up_as_then(folder: Path, file: Path) -> Path:
@@ -224,7 +240,13 @@ def test_a_backup_of_an_older_format_restores_into_todays(
         encoder = FakeEncoder()
         assert add(new, encoder, *NEWS).unchanged == len(NEWS)
         assert encoder.passages_encoded == 0
-        add(new, encoder, news(7))
-        assert_holds(new.folder, [*NEWS, news(7)])
+        add(new, encoder, news(7), news(8))
+        assert_holds(new.folder, [*NEWS, news(7), news(8)])
+        assert new.check() == []
+        with new.reading() as reading:
+            assert reading is not None
+            head = reading.head("n8")
+        assert head is not None
+        assert head.revision == 2
     with closing(sqlite3.connect(new.folder / "library.db")) as restored:
         assert_is_of_format(restored, FORMAT)

@@ -396,6 +396,33 @@ def test_a_flipped_bit_of_what_readers_keep_is_named_and_never_another_error(
     assert named >= 25
 
 
+def test_a_flipped_bit_of_what_is_kept_of_the_removed_is_named(built: Path, folder: Path) -> None:
+    library = folder / "library.db"
+    gone = NEWS[0].id
+    with closing(Archive(folder)) as archive:
+        archive.remove([gone])
+    before = Path(shutil.copytree(folder, folder.with_name("before")))
+    ((page,),) = sql(folder, "SELECT rootpage FROM sqlite_master WHERE name = 'removed'")
+    whole = library.read_bytes()
+    used = [at for at in range((page - 1) * 4096, page * 4096) if whole[at]]
+    named = refused = 0
+    for _ in flipped(library, used, 60):
+        with closing(Archive(folder)) as archive:
+            faults = archive.check()
+            named += bool(faults)
+            try:
+                add(archive, FakeEncoder(), NEWS[0])
+                with archive.snapshot() as snapshot:
+                    head = snapshot.head(gone)
+                assert faults or (head and head.revision == 2)
+            except ArchiveDamaged:
+                refused += 1
+                assert faults
+        mend_derived(before, folder)
+    assert named > 50
+    assert refused > 10
+
+
 def test_passages_in_no_order_are_named_and_not_read_for_ever(archive: Archive) -> None:
     library = archive.folder / "library.db"
     ((page,),) = sql(archive.folder, "SELECT rootpage FROM sqlite_master WHERE name = 'passage'")

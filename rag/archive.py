@@ -183,6 +183,17 @@ class Archive:
             self._finish(generation)
         return Outcome(removed=tuple(dict.fromkeys(article_ids)), generation=generation)
 
+    def finish_left(self) -> None:
+        """Publish a change whose writer was killed when it had committed it. To be called before
+        what the archive has is compared with what is to be added to it."""
+        if not self._exists():
+            return
+        with self._store.read() as reading:
+            left = reading.unpublished()
+        if left:
+            with self._locks.writing():
+                self._roll_forward()
+
     def base_is_due(self) -> bool:
         """Whether the dense base lacks so much that it should be written anew."""
         return self._exists() and self._base.is_due()

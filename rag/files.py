@@ -22,8 +22,13 @@ def make_folder(folder: Path) -> None:
     made = [folder, *(above for above in folder.absolute().parents if not above.exists())]
     folder.mkdir(parents=True, exist_ok=True)
     for each in made:
-        with suppress(PermissionError):  # one that may be written and not read cannot be synced
-            sync(each.absolute().parent)
+        make_last(each.absolute())
+
+
+def make_last(path: Path) -> None:
+    """Make a name, of an absolute path, last. Raises OSError."""
+    with suppress(PermissionError):  # a folder that may be written and not read cannot be synced
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

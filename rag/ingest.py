@@ -123,6 +123,7 @@ class _Run:
         tell: Callable[[Progress], None],
         renew_base: bool,
     ) -> None:
+        archive.finish_left()
         self.report = IngestReport()
         self._renew_base = renew_base
         self._archive = archive

@@ -364,9 +364,10 @@ class Reading:
             "SELECT checksum, id, revision, generation FROM removed ORDER BY id"
         )
         for checksum, *kept in rows:
-            if removed_checksum(*kept) != checksum:
+            if checksum not in (None, removed_checksum(*kept)):
                 yield _removed_has_changed(kept[0])
 
+    @_as_stored()
     def _removed(self, which: str, **parameters: Any) -> list[tuple[str, int]]:
         """Which articles were removed, and at which revision, if that still is what was stored."""
         found = []
@@ -374,7 +375,7 @@ class Reading:
             f"SELECT checksum, id, revision, generation FROM removed WHERE {which}", **parameters
         )
         for checksum, article_id, revision, generation in rows:
-            if removed_checksum(article_id, revision, generation) != checksum:
+            if checksum not in (None, removed_checksum(article_id, revision, generation)):
                 raise Damaged(_removed_has_changed(article_id))
             found.append((article_id, revision))
         return found

@@ -86,13 +86,12 @@ MIGRATIONS = (
     CREATE INDEX article_columns ON article (number, source, first, last, born);
     CREATE INDEX passage_columns ON passage (number, article, born, died);
     """,
+    # Null for what was removed before.
     """
     ALTER TABLE removed ADD COLUMN checksum INTEGER;
-    UPDATE removed SET checksum = removed_checksum(id, revision, generation);
     """,
 )
-"""Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format. What is
-called in them is ours, below."""
+"""Step n brings a database from format n to n + 1; `PRAGMA user_version` holds the format."""
 
 FORMAT = len(MIGRATIONS)
 
@@ -199,7 +198,8 @@ def token_vectors_checksum(key: bytes, places: bytes, codes: bytes) -> int:
 
 def removed_checksum(article_id: str, revision: int, generation: int) -> int:
     """Of what is kept of a removed article."""
-    return zlib.crc32(json.dumps([article_id, revision, generation]).encode())
+    kept = [article_id, revision, generation]
+    return zlib.crc32(json.dumps(kept, default=ascii).encode())  # a blob is not its text
 
 
 def manifest_checksum(entries: Mapping[str, str]) -> str:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rag.errors import ArchiveDamaged, FormatNotSupported, RagError, StorageFailed
-from rag.files import sync
+from rag.files import make_last, sync
 from rag.reading import Reading
-from rag.schema import FORMAT, MIGRATIONS, removed_checksum
+from rag.schema import FORMAT, MIGRATIONS
 from rag.writing import Writing
 
 BUSY_TIMEOUT_S = 30.0
@@ -100,8 +100,10 @@ class Store:
         self._touch()
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.create_function("removed_checksum", 3, removed_checksum)
-            for step in range(_format(connection), FORMAT):
+            began = _format(connection)
+            if not began:
+                make_last(self._file.absolute().parent)
+            for step in range(began, FORMAT):
                 connection.executescript(
                     f"BEGIN IMMEDIATE;{MIGRATIONS[step]};PRAGMA user_version = {step + 1};COMMIT"
                 )

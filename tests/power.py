@@ -113,6 +113,7 @@ def record(command: Sequence[str], log: Path) -> None:
 class Disk:
     """A folder that was empty, and all that a process did in it, by a log of `record`.
 
+    It may have threads, and no child that goes on. Within a folder names last in their order.
     `told`: when it wrote to its standard output, and what.
     """
 
@@ -149,12 +150,12 @@ class Disk:
         namings = [each for each in self._namings if each.at < at]
         syncs = [each for each in self._syncs if each.at < at]
         lasting = chance.choice([_lasting_in_order, _lasting_by_folder])
-        likely = chance.choice([0.0, 0.5, 1.0])
-        sure = {each.node: each.began for each in syncs}
+        likely: defaultdict[Node, float] = defaultdict(lambda: chance.choice([0.0, 0.5, 1.0]))
+        sure = _sure(syncs)
         data: defaultdict[Node, bytearray] = defaultdict(bytearray)
         for each in self._writes:
             if each.at < at:
-                lasts = 1.0 if each.at < sure.get(each.node, 0) else likely
+                lasts = 1.0 if each.at < sure.get(each.node, 0) else likely[each.node]
                 _write(data[each.node], each, lasts, chance)
         _put(_named(lasting(namings, syncs, at, chance)), self._root, data, to)
 
@@ -330,7 +331,7 @@ def _lasting_in_order(
 def _lasting_by_folder(
     namings: Sequence[Naming], syncs: Sequence[Sync], at: int, chance: random.Random
 ) -> list[Naming]:
-    sure = {each.node: each.began for each in syncs}
+    sure = _sure(syncs)
     folders = dict.fromkeys(folder for each in namings for folder, _, _ in each.names)
     until = {
         folder: max(sure.get(folder, 0), chance.choice([0, chance.randint(0, at), at]))
@@ -342,6 +343,14 @@ def _lasting_by_folder(
         if all(each.at < until[folder] for folder, _, _ in each.names)
         or any(each.at < sure.get(folder, 0) for folder, _, _ in each.names)
     ]
+
+
+def _sure(syncs: Iterable[Sync]) -> dict[Node, int]:
+    """Until when what was done to each is sure."""
+    sure: dict[Node, int] = {}
+    for each in syncs:
+        sure[each.node] = max(sure.get(each.node, 0), each.began)
+    return sure
 
 
 def _named(namings: Iterable[Naming]) -> Tree:

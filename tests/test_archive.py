@@ -556,6 +556,24 @@ def test_a_writer_killed_while_removing(full: Archive, step: str) -> None:
     assert sorted(row[0] for row in kept) == sorted(article.id for article in [*left, story(20)])
 
 
+@pytest.mark.parametrize("task", [killed_while_removing, killed_while_adding])
+@pytest.mark.parametrize("step", ["when SQLite has it", "when tantivy has it"])
+def test_what_a_killed_writer_took_away_can_be_added_again_at_once(
+    full: Archive, task: Callable[[Path, str], None], step: str
+) -> None:
+    """It is not called unchanged, to be gone when the change that was left is finished."""
+    full.close()
+    run_to_death(task, full.folder, step)
+    with closing(Archive(full.folder)) as archive:
+        add(archive, FakeEncoder(), *STORIES)
+        archive.recover()
+        with archive.snapshot() as snapshot:
+            for article in STORIES:
+                head = snapshot.head(article.id)
+                assert head is not None
+                assert snapshot.text(head) == article.text
+
+
 def killed_before_the_tables(folder: Path, _: str) -> None:
     store_module.Store.create = after(  # type: ignore[method-assign]
         lambda store: sqlite3.connect(folder / "library.db").execute("PRAGMA journal_mode = WAL")

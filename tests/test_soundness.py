@@ -423,6 +423,34 @@ def test_a_flipped_bit_of_what_is_kept_of_the_removed_is_named(built: Path, fold
     assert refused > 10
 
 
+def test_a_flipped_bit_of_a_removal_that_is_not_finished_is_named(
+    built: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageFailed("lexical", "no room")
+
+    with monkeypatch.context() as patch, closing(Archive(folder)) as archive:
+        patch.setattr(Archive, "_finish", fail)
+        with pytest.raises(StorageFailed):
+            archive.remove([NEWS[0].id, NEWS[1].id])
+    more = dataclasses.replace(NEWS[0], id="more")
+    ((page,),) = sql(folder, "SELECT rootpage FROM sqlite_master WHERE name = 'removed'")
+    library = folder / "library.db"
+    whole = library.read_bytes()
+    used = [at for at in range((page - 1) * 4096, page * 4096) if whole[at]]
+    refused = 0
+    for _ in flipped(library, used, 60):
+        with closing(Archive(folder)) as archive:
+            faults = archive.check()
+            try:
+                add(archive, FakeEncoder(), more)
+            except ArchiveDamaged:
+                refused += 1
+                assert faults
+        mend_derived(built, folder)
+    assert refused > 20
+
+
 def test_passages_in_no_order_are_named_and_not_read_for_ever(archive: Archive) -> None:
     library = archive.folder / "library.db"
     ((page,),) = sql(archive.folder, "SELECT rootpage FROM sqlite_master WHERE name = 'passage'")

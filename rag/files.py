@@ -26,8 +26,9 @@ def make_folder(folder: Path) -> None:
 
 
 def make_last(path: Path) -> None:
-    """Make a name, of an absolute path, last. Raises OSError."""
-    with suppress(PermissionError):  # a folder that may be written and not read cannot be synced
+    """Make a name, of an absolute path, last, where its folder can be synced: one that may be
+    written and not read cannot, nor can any in some file systems."""
+    with suppress(OSError):
         sync(path.parent)
 
 

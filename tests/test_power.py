@@ -102,7 +102,7 @@ def assert_holds_one_of(snapshot: Snapshot, *possible: Held) -> None:
 def look(place: Path, made: list[tuple[Change, Held]], told: list[int]) -> None:
     """What was acknowledged is there, and what was not wholly or not at all; without repair."""
     before = made[len(told) - 1][1] if told else {}
-    change, changed = made[min(len(told), len(made) - 1)]
+    change, changed = [*made, (Change("rebuild"), before)][len(told)]
     with closing(Archive(place / "index")) as archive:
         assert archive.check() == []
         with archive.snapshot() as snapshot:

@@ -364,7 +364,7 @@ class Reading:
             "SELECT checksum, id, revision, generation FROM removed ORDER BY id"
         )
         for checksum, *kept in rows:
-            if checksum not in (None, removed_checksum(*kept)):
+            if not _removed_as_stored(checksum, *kept):
                 yield _removed_has_changed(kept[0])
 
     @_as_stored()
@@ -375,7 +375,7 @@ class Reading:
             f"SELECT checksum, id, revision, generation FROM removed WHERE {which}", **parameters
         )
         for checksum, article_id, revision, generation in rows:
-            if checksum not in (None, removed_checksum(article_id, revision, generation)):
+            if not _removed_as_stored(checksum, article_id, revision, generation):
                 raise Damaged(_removed_has_changed(article_id))
             found.append((article_id, revision))
         return found
@@ -493,6 +493,11 @@ def _head(checksum: int, *columns: Any) -> ArticleHead:
     if not (counted and article_checksum(_article(head, "")) == checksum):
         raise Damaged(f"the record of article {head.id} at revision {head.revision} has changed")
     return head
+
+
+def _removed_as_stored(checksum: int | None, *kept: Any) -> bool:
+    """Whether what is kept of a removed article is; of one removed before format 4 nobody knows."""
+    return checksum is None or removed_checksum(*kept) == checksum
 
 
 def _removed_has_changed(article_id: str) -> str:

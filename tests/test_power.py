@@ -164,6 +164,21 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_moment(
         look(left, made, [int(line) for line in told])
 
 
+def add_to_a_new_folder(place: Path) -> None:
+    (place / "index").mkdir()  # by somebody else, who has not synced it
+    with closing(Archive(place / "index")) as archive:
+        tell(add(archive, FakeEncoder(), story(1, 1)).generation)
+
+
+def test_an_archive_in_a_folder_that_was_just_made_is_there_after_a_power_cut(place: Path) -> None:
+    for left, told in cuts(place, "add_to_a_new_folder(place)", CUTS, SEED):
+        if told:
+            assert_holds(left / "index", [story(1, 1)])
+
+
+DAMAGED = b"damaged" * 1_000
+
+
 def replace_a_damaged_one(place: Path) -> None:
     index, backup = place / "index", place / "backup"
     with closing(Archive(index)) as archive:
@@ -178,21 +193,6 @@ def replace_a_damaged_one(place: Path) -> None:
     with closing(Archive(index)) as archive:
         archive.restore(backup, replace=True)
     tell("restored")
-
-
-def add_to_a_new_folder(place: Path) -> None:
-    (place / "index").mkdir()  # by somebody else, who has not synced it
-    with closing(Archive(place / "index")) as archive:
-        tell(add(archive, FakeEncoder(), story(1, 1)).generation)
-
-
-def test_an_archive_in_a_folder_that_was_just_made_is_there_after_a_power_cut(place: Path) -> None:
-    for left, told in cuts(place, "add_to_a_new_folder(place)", CUTS, SEED):
-        if told:
-            assert_holds(left / "index", [story(1, 1)])
-
-
-DAMAGED = b"damaged" * 1_000
 
 
 def test_a_library_that_is_replaced_by_a_backup_is_there_after_a_power_cut(place: Path) -> None:
